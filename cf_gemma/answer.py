@@ -1,0 +1,197 @@
+"""An answer in the making: chat-completions objects in, whole or in chunks; deltas and a Completion out.
+
+The one place where the two back-ends' dialects and the older native shapes are understood.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from pydantic_core import to_json
+
+from cf_gemma.completion import Choice, Completion, Delta, ReasoningDelta, TextDelta
+from cf_gemma.errors import ProtocolError
+from cf_gemma.jsonobject import as_object
+from cf_gemma.toolcalls import ToolCallAssembler
+from cf_gemma.usage import UsageMeter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_KNOWN_TOP: Final = frozenset(
+    {"id", "object", "created", "model", "choices", "usage", "p", "response", "tool_calls", "finish_reason"}
+)
+_KNOWN_CHOICE: Final = frozenset({"index", "delta", "message", "finish_reason", "logprobs", "text"})
+_USUAL_CHOICE: Final = _KNOWN_CHOICE | {"matched_stop", "stop_reason", "token_ids"}
+"""Keys that sit, null, in every chunk: looked at only when the choice ends."""
+_KNOWN_MESSAGE: Final = frozenset({"role", "content", "reasoning", "reasoning_content", "tool_calls", "function_call"})
+
+
+class AnswerBuilder:
+    """Collects what the service says of one answer."""
+
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+        self._headers = {name: value for name, value in (headers or {}).items() if name.startswith("cf-")}
+        self._choices: dict[int, _ChoiceBuilder] = {}
+        self._meter = UsageMeter()
+        self._id = ""
+        self._model = ""
+        self._created = 0
+        self._extra: dict[str, Any] = {}
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of a choice has come."""
+        return bool(self._choices)
+
+    @property
+    def finished(self) -> bool:
+        """Whether each choice's finish reason has come."""
+        return self.begun and all(choice.finish_reason for choice in self._choices.values())
+
+    def add(self, chunk: dict[str, Any]) -> Iterator[Delta]:
+        """The deltas of one chunk, or of one whole `chat.completion`."""
+        if not self._id:
+            self._head(chunk)
+        if not chunk.keys() <= _KNOWN_TOP:
+            self._extra.update(_told(chunk, _KNOWN_TOP))
+        choices = chunk.get("choices")
+        if choices:
+            for entry in _list(choices, "choices"):
+                choice = _object(entry, "choices[]")
+                yield from self._choice(choice.get("index")).add(choice, self._id)
+            if usage := chunk.get("usage"):
+                self._meter.add(_object(usage, "usage"))
+        else:
+            yield from self._native(chunk)
+
+    def completion(self, *, ended: bool = True) -> Completion:
+        """The answer so far. `ended`: the service said that it is whole, so every choice has a finish reason."""
+        choices = [self._choices[index] for index in sorted(self._choices)] or [_ChoiceBuilder(0)]
+        return Completion(
+            choices=tuple(choice.choice(ended=ended) for choice in choices),
+            usage=self._meter.usage(),
+            id=self._id,
+            model=self._model,
+            created=self._created,
+            headers=self._headers,
+            extra=self._extra,
+        )
+
+    def _choice(self, index: object) -> _ChoiceBuilder:
+        # Some models leave the index out (vercel/ai#4031).
+        number = index if isinstance(index, int) else 0
+        if number not in self._choices:
+            self._choices[number] = _ChoiceBuilder(number)
+        return self._choices[number]
+
+    def _head(self, chunk: dict[str, Any]) -> None:
+        self._id = str(chunk.get("id") or "")
+        self._model = str(chunk.get("model") or self._model)
+        created = chunk.get("created")
+        self._created = created if isinstance(created, int) else self._created
+
+    def _native(self, chunk: dict[str, Any]) -> Iterator[Delta]:
+        """A chunk without choices: the closing usage, the native tail, or a native answer of an older model."""
+        if usage := chunk.get("usage"):
+            self._meter.close(_object(usage, "usage"), total="response" in chunk)
+        message = {"content": chunk.get("response"), "tool_calls": chunk.get("tool_calls")}
+        reason = chunk.get("finish_reason")
+        if reason or message["content"] not in (None, "") or message["tool_calls"]:
+            yield from self._choice(0).add({"message": message, "finish_reason": reason}, self._id)
+
+
+class _ChoiceBuilder:
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.finish_reason: str | None = None
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls = ToolCallAssembler(index)
+        self._logprobs: dict[str, Any] = {}
+        self._extra: dict[str, Any] = {}
+
+    def add(self, entry: dict[str, Any], answer_id: str) -> Iterator[Delta]:
+        message = _object(entry.get("delta") or entry.get("message") or {}, "delta")
+        # Some models send the same reasoning under both names; it counts once.
+        if reasoning := message.get("reasoning_content") or message.get("reasoning"):
+            reasoning = _text(reasoning)
+            self._reasoning.append(reasoning)
+            yield ReasoningDelta(reasoning, self.index)
+        content = message.get("content")
+        if content is None:
+            content = entry.get("text")
+        if content is not None and (text := _text(content)):
+            self._text.append(text)
+            yield TextDelta(text, self.index)
+        if calls := message.get("tool_calls") or _as_list(message.get("function_call")):
+            yield from self._calls.feed(_list(calls, "tool_calls"), answer_id)
+        self._remarks(entry, message)
+
+    def _remarks(self, entry: dict[str, Any], message: dict[str, Any]) -> None:
+        if reason := entry.get("finish_reason"):
+            self.finish_reason = str(reason)
+        if logprobs := entry.get("logprobs"):
+            _extend(self._logprobs, _object(logprobs, "logprobs"))
+        if reason or not entry.keys() <= _USUAL_CHOICE:
+            self._extra.update(_told(entry, _KNOWN_CHOICE))
+        if not message.keys() <= _KNOWN_MESSAGE:
+            _extend(self._extra, _told(message, _KNOWN_MESSAGE))
+
+    def choice(self, *, ended: bool) -> Choice:
+        reason = self.finish_reason
+        valid, invalid = self._calls.close(cut=reason == "length" or (reason is None and not ended))
+        if reason is None and ended:
+            reason = "tool_calls" if self._calls else "stop"
+        return Choice(
+            index=self.index,
+            text="".join(self._text),
+            reasoning="".join(self._reasoning),
+            tool_calls=valid,
+            invalid_tool_calls=invalid,
+            finish_reason=reason,
+            logprobs=self._logprobs or None,
+            extra=self._extra,
+        )
+
+
+def _text(value: object) -> str:
+    """Content as text: some models send numbers and objects as bare JSON (captured), and parts are joined."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        texts = [(as_object(part) or {}).get("text") for part in cast("list[object]", value)]
+        if all(isinstance(text, str) for text in texts):
+            return "".join(cast("list[str]", texts))
+    return to_json(value).decode()
+
+
+def _object(value: object, name: str) -> dict[str, Any]:
+    found = as_object(value)
+    if found is None:
+        raise ProtocolError(f"the answer's {name} is not a JSON object")
+    return found
+
+
+def _list(value: object, name: str) -> list[Any]:
+    if isinstance(value, list):
+        return cast("list[Any]", value)
+    raise ProtocolError(f"the answer's {name} is not a JSON array")
+
+
+def _as_list(value: object) -> list[Any]:
+    return [value] if value else []
+
+
+def _told(source: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in source.items() if name not in known and value is not None}
+
+
+def _extend(target: dict[str, Any], piece: dict[str, Any]) -> None:
+    """Adds a piece's lists and texts to those of the same name, and takes everything else as it is."""
+    for name, value in piece.items():
+        old = target.get(name)
+        if type(old) is type(value) and isinstance(old, list | str):
+            target[name] = cast("Any", old) + value
+        elif value is not None:
+            target[name] = value

@@ -1,0 +1,74 @@
+"""The body of an answer that is read by blocking calls, and its end, however that comes about."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from cf_gemma.errors import GemmaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from typing import Self
+
+DRAIN: Final = 0.1
+"""Seconds that the end of a body may take after the answer's end, so that its connection can be used again."""
+
+CLOSE: Final = 0.2
+"""Seconds that closing an abandoned body is waited for."""
+
+
+class Body:
+    """A body while it is read. As a context manager, it is closed at the end.
+
+    A reader may be abandoned, and then the garbage collector closes it: at any moment, also while this very thread
+    is inside the HTTP library and holds the lock of its connections, which closing needs. So the library's half-read
+    iterators are kept reachable from here, and an abandoned body is closed by a thread of its own.
+    """
+
+    _open: ClassVar[set[Body]] = set()
+
+    def __init__(self, close: Callable[[], None], connection: socket.socket | None) -> None:
+        """`close` gives the connection up; `connection` is None where there is no socket, as in a mock."""
+        self.chunks: Generator[bytes, None, None] | None = None
+        self._give_up = close
+        self._connection = connection
+        self._open.add(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not GeneratorExit:
+            self._close()
+            return
+        thread = threading.Thread(target=self._close, daemon=True)
+        with contextlib.suppress(RuntimeError):  # no threads begin while the interpreter shuts down
+            thread.start()
+            thread.join(CLOSE)
+
+    def drain(self) -> None:
+        """Reads what is left, so that the connection can be used again, or shuts it when that takes too long.
+
+        A timer does that, because a blocking read can't be told a new limit.
+        """
+        timer = threading.Timer(DRAIN, self._shut)
+        timer.daemon = True
+        timer.start()
+        with contextlib.suppress(GemmaError):
+            for _ in self.chunks or ():
+                pass
+        timer.cancel()
+
+    def _shut(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)
+
+    def _close(self) -> None:
+        self._give_up()
+        if self.chunks is not None:
+            self.chunks.close()
+        self._open.discard(self)

@@ -1,0 +1,16 @@
+"""The `cf-gemma` command."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Runs the command line. Says in one line what to install when something is missing."""
+    try:
+        from cf_gemma.cli.app import app
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        sys.exit(f"cf-gemma: {error.name} is missing; type: pip install 'cf-gemma[cli]'")
+    app()

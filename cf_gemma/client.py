@@ -1,0 +1,174 @@
+"""Gemma and AsyncGemma: the model, without a framework."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from cf_gemma.parameters import merged
+from cf_gemma.request import build
+from cf_gemma.settings import TIMEOUT, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+    from typing import Self, Unpack
+
+    from pydantic import SecretStr
+
+    from cf_gemma.completion import Completion, Delta
+    from cf_gemma.options import Options
+    from cf_gemma.request import HttpRequest
+    from cf_gemma.settings import Endpoint, Timeout
+    from cf_gemma.transport import AsyncHttpClient, AsyncTransport, HttpClient, SyncTransport
+
+    Messages = str | Sequence[Mapping[str, Any]] | None
+
+AnyHttpClient = TypeVar("AnyHttpClient")
+
+
+class _Model(Generic[AnyHttpClient]):
+    """What both clients share: checked settings and parameters, and requests made of them."""
+
+    def __init__(
+        self,
+        account_id: str | None = None,
+        api_token: str | SecretStr | None = None,
+        *,
+        base_url: str | None = None,
+        endpoint: Endpoint = "run",
+        gateway: str | None = None,
+        session_affinity: str | None = None,
+        timeout: Timeout = TIMEOUT,
+        max_retries: int = 2,
+        wire_streaming: bool | Literal["auto"] = "auto",
+        default_headers: Mapping[str, str] | None = None,
+        http_client: AnyHttpClient | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        self.settings = Settings.resolve(
+            account_id=account_id,
+            api_token=api_token,
+            base_url=base_url,
+            endpoint=endpoint,
+            gateway=gateway,
+            session_affinity=session_affinity,
+            timeout=timeout,
+            max_retries=max_retries,
+            wire_streaming=wire_streaming,
+            default_headers=default_headers,
+        )
+        self._options = merged(options)
+        self._http_client = http_client
+
+    def _request(
+        self, messages: Messages, prompt: str | None, options: Mapping[str, Any], *, stream: bool | None = None
+    ) -> HttpRequest:
+        return build(self.settings, messages, merged(self._options, options), prompt=prompt, stream=stream)
+
+
+class Gemma(_Model["HttpClient"]):
+    """Gemma 4 over HTTP, blocking. Threads may share one.
+
+    Messages are chat-completions dicts (`role`, `content`, `tool_calls`, `tool_call_id`, `reasoning_content`…); a str
+    is one user message. Images are `image_url` parts with a `data:` URL, see `cf_gemma.media.image_part`.
+
+    Args:
+        account_id: Cloudflare account; default CLOUDFLARE_ACCOUNT_ID, then CF_ACCOUNT_ID. With `base_url` and
+            `endpoint="chat_completions"` there may be none, and requests go to `{base_url}/chat/completions`, so to any
+            server of OpenAI's shape (llama.cpp, vLLM); the environment's token is then not shown to it.
+        api_token: Token with the permission Workers AI; default CLOUDFLARE_API_TOKEN, then CLOUDFLARE_AUTH_TOKEN, then
+            CF_AI_API_TOKEN.
+        base_url: API root, https, or http on loopback; default CLOUDFLARE_BASE_URL, then Cloudflare's.
+        endpoint: "run" (native) or "chat_completions" (OpenAI's shape).
+        gateway: Name of an AI Gateway to go through.
+        session_affinity: Any id; requests that share it go to one machine, whose prompt cache they share.
+        timeout: Seconds of silence before a call is given up, default 120 (and 5 to connect); a pair (connect,
+            silence); None for no limit.
+        max_retries: How many times a request may be sent again, default 2. Nothing is sent again once something
+            of a streamed answer was handed out.
+        wire_streaming: Whether `chat` streams on the wire. "auto" does when more than 2,048 tokens may come, because
+            the service gives up on longer calls after 120 to 240 s.
+        default_headers: Headers of every request, such as `cf-aig-cache-ttl`.
+        http_client: An `httpx.Client` to use instead of our own; it stays yours to close.
+        **options: Parameters of every call, see `Options`; those of a call come before them.
+
+    Raises:
+        ConfigurationError: A setting is missing or malformed.
+        InvalidRequest: A parameter is unknown or out of range.
+    """
+
+    def chat(self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]) -> Completion:
+        """The whole answer. Raises a subclass of GemmaError, before anything is sent for what can't be."""
+        return self._transport.complete(self._request(messages, prompt, options))
+
+    def stream(
+        self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]
+    ) -> Generator[Delta | Completion, None, None]:
+        """Deltas as they arrive, then exactly one Completion, last.
+
+        What can't be sent is refused at once; the request goes out at the first `next()`. `close()` closes the
+        connection. An error in the middle carries what had arrived as `partial`.
+        """
+        return self._transport.stream(self._request(messages, prompt, options, stream=True))
+
+    def close(self) -> None:
+        """Closes the connections, unless another client uses them too. The next call opens new ones."""
+        if "_transport" in self.__dict__:
+            self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    _http_client: HttpClient | None
+
+    @cached_property
+    def _transport(self) -> SyncTransport:
+        # Here, so that importing this package doesn't load the HTTP library.
+        from cf_gemma.transport import SyncTransport
+
+        return SyncTransport(self.settings, self._http_client)
+
+
+class AsyncGemma(_Model["AsyncHttpClient"]):
+    """Gemma 4 over HTTP, asynchronous: the same as `Gemma`, for any number of event loops.
+
+    `http_client` is an `httpx.AsyncClient`.
+    """
+
+    async def chat(
+        self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]
+    ) -> Completion:
+        """The whole answer. Raises a subclass of GemmaError, before anything is sent for what can't be."""
+        return await self._transport.complete(self._request(messages, prompt, options))
+
+    def stream(
+        self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]
+    ) -> AsyncGenerator[Delta | Completion, None]:
+        """Deltas as they arrive, then exactly one Completion, last.
+
+        What can't be sent is refused at once; the request goes out at the first `anext()`. `aclose()` closes the
+        connection. An error in the middle carries what had arrived as `partial`.
+        """
+        return self._transport.stream(self._request(messages, prompt, options, stream=True))
+
+    async def aclose(self) -> None:
+        """Closes this event loop's connections, unless another client uses them too. The next call opens new ones."""
+        if "_transport" in self.__dict__:
+            await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    _http_client: AsyncHttpClient | None
+
+    @cached_property
+    def _transport(self) -> AsyncTransport:
+        from cf_gemma.transport import AsyncTransport
+
+        return AsyncTransport(self.settings, self._http_client)

@@ -1,0 +1,198 @@
+"""What the model says, in one small language: deltas while it speaks, a Completion when it is done.
+
+Everything that reads the wire produces these objects, and everything that a framework shows is made from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cf_gemma.model import PRICE
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one call, as the service reports them; reasoning is part of `completion_tokens`."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    cached_tokens: int | None = None
+    """Prompt tokens served from the prefix cache; None when the service didn't say."""
+    reasoning_tokens: int | None = None
+    """Completion tokens spent on reasoning; None when the service didn't say (Workers AI never has, Oct 2026)."""
+    neurons: float | None = None
+    """Cloudflare's unit of billing; None when the service didn't say."""
+
+    @property
+    def cost(self) -> float:
+        """US dollars: the reported neurons at their price, else the tokens at theirs."""
+        return PRICE.cost(self.prompt_tokens, self.completion_tokens, self.neurons)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The chat-completions `usage` object, with `neurons` when known."""
+        usage: dict[str, Any] = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.total_tokens,
+        }
+        if self.cached_tokens is not None:
+            usage["prompt_tokens_details"] = {"cached_tokens": self.cached_tokens}
+        if self.reasoning_tokens is not None:
+            usage["completion_tokens_details"] = {"reasoning_tokens": self.reasoning_tokens}
+        if self.neurons is not None:
+            usage["neurons"] = self.neurons
+        return usage
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool call whose arguments are a complete JSON object."""
+
+    id: str
+    name: str
+    arguments: str
+    """The arguments as the model wrote them: JSON text."""
+    args: dict[str, Any]
+    """The same, decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidToolCall:
+    """A tool call that must not be executed: its arguments are cut off, or are not a JSON object."""
+
+    id: str
+    name: str
+    arguments: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One answer. There is one unless `n` asked for more."""
+
+    index: int = 0
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    invalid_tool_calls: tuple[InvalidToolCall, ...] = ()
+    finish_reason: str | None = None
+    """`stop`, `length`, `tool_calls`, `content_filter`, or a word this version doesn't know; None only in a partial."""
+    logprobs: dict[str, Any] | None = None
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What else the service said of this choice, non-null: `matched_stop`, `stop_reason`, `refusal`, `annotations`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The chat-completions `choices[]` object."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.text}
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
+        calls = [*self.tool_calls, *self.invalid_tool_calls]
+        if calls:
+            message["tool_calls"] = [
+                {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in calls
+            ]
+        return {
+            "index": self.index,
+            "message": message,
+            "finish_reason": self.finish_reason,
+            "logprobs": self.logprobs,
+            **self.extra,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer (or, as `GemmaError.partial`, what had arrived of one)."""
+
+    choices: tuple[Choice, ...]
+    usage: Usage | None = None
+    """Exact whatever the stream did; None when the service sent none."""
+    id: str = ""
+    model: str = ""
+    """The model the service says it used; it may bear a suffix such as `-external`."""
+    created: int = 0
+    """Unix seconds; 0 when the service didn't say."""
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    """The answer's own `cf-*` headers, lower case: `cf-ray`, `cf-ai-req-id`, `cf-aig-log-id`, `cf-aig-cache-status`…"""
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What else the service said at the top level, non-null: `system_fingerprint`, `service_tier`…"""
+
+    @property
+    def text(self) -> str:
+        """The first choice's text, "" when there is none."""
+        return self.choices[0].text
+
+    @property
+    def reasoning(self) -> str:
+        """The first choice's reasoning, "" when there is none."""
+        return self.choices[0].reasoning
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The first choice's tool calls, in the order in which they began."""
+        return self.choices[0].tool_calls
+
+    @property
+    def invalid_tool_calls(self) -> tuple[InvalidToolCall, ...]:
+        """The first choice's tool calls that must not be executed."""
+        return self.choices[0].invalid_tool_calls
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the first choice ended."""
+        return self.choices[0].finish_reason
+
+    @property
+    def request_id(self) -> str | None:
+        """The id to quote to Cloudflare: `cf-ai-req-id`, else `cf-ray`."""
+        return self.headers.get("cf-ai-req-id") or self.headers.get("cf-ray")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as one plain `chat.completion` object, whichever back-end and route it came from."""
+        completion: dict[str, Any] = {
+            "id": self.id,
+            "object": "chat.completion",
+            "created": self.created,
+            "model": self.model,
+            "choices": [choice.to_dict() for choice in self.choices],
+            **self.extra,
+        }
+        if self.usage is not None:
+            completion["usage"] = self.usage.to_dict()
+        return completion
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the answer's text."""
+
+    text: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """A piece of the model's reasoning."""
+
+    text: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a tool call.
+
+    The first delta of a call carries `id` and `name`; later ones carry more of `arguments` only.
+    """
+
+    index: int
+    """The call's place among the choice's calls, 0, 1, 2…, whatever index the wire used."""
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+    choice: int = 0
+
+
+Delta = TextDelta | ReasoningDelta | ToolCallDelta

@@ -1,0 +1,120 @@
+"""The response to a model call, whole or streamed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from cf_gemma.emulator.faults import Fault, Refusal
+from cf_gemma.emulator.job import Abandoned, Job
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Generator, Mapping
+    from concurrent.futures import Executor
+
+    from starlette.types import Receive, Scope, Send
+
+logger = logging.getLogger("cf_gemma.emulator")
+
+
+class ConnectionCut(Exception):
+    """Raised out of the app when a fault, or the emulator's end, closes the connection in mid-answer."""
+
+
+class Rendered(NamedTuple):
+    """A whole response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Answer:
+    """Runs an engine in a worker thread and sends what it makes; stops it when the client leaves. An ASGI application.
+
+    Args:
+        make: gives the pieces of the body: the only one of a whole answer, one for each event of a stream. A Refusal
+            raised before the first becomes an error response.
+        executor: what runs it.
+        jobs: where it can be found, and cancelled, while it runs.
+        refuse: renders a fault.
+        headers: those of a success, asked for when the first piece is there.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[threading.Event], Generator[bytes]],
+        executor: Executor,
+        jobs: set[Job[bytes]],
+        *,
+        refuse: Callable[[Fault], Rendered],
+        headers: Callable[[], Mapping[str, str]],
+        streamed: bool,
+    ) -> None:
+        self._make, self._executor, self._jobs = make, executor, jobs
+        self._refuse, self._headers, self._streamed = refuse, headers, streamed
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        """Answers, as ASGI applications do."""
+        job = Job(self._make, self._executor)
+        self._jobs.add(job)
+        watch = asyncio.ensure_future(_cancel_when_gone(job, receive))
+        try:
+            await self._respond(job, send)
+        except Abandoned:
+            if not watch.done():
+                raise ConnectionCut from None
+        finally:
+            watch.cancel()
+            job.cancel()
+            self._jobs.discard(job)
+
+    async def _respond(self, job: Job[bytes], send: Send) -> None:
+        try:
+            pieces = await job.take()
+        except Abandoned:
+            raise
+        except Refusal as refusal:
+            await send_whole(send, self._refuse(refusal.fault), cut=refusal.fault.envelope == "cut")
+        except Exception:
+            logger.exception("the engine failed")
+            await send_whole(send, self._refuse(Fault(500)))
+        else:
+            await (self._stream(pieces, job, send) if self._streamed else self._whole(pieces, send))
+
+    async def _whole(self, pieces: list[bytes], send: Send) -> None:
+        headers = {"content-type": "application/json", **self._headers()}
+        await send_whole(send, Rendered(200, headers, b"".join(pieces)))
+
+    async def _stream(self, pieces: list[bytes], job: Job[bytes], send: Send) -> None:
+        await _start(send, 200, {"content-type": "text/event-stream", **self._headers()})
+        while pieces:
+            await send({"type": "http.response.body", "body": b"".join(pieces), "more_body": True})
+            try:
+                pieces = await job.take()
+            except Refusal as cut:
+                raise ConnectionCut from cut
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def send_whole(send: Send, rendered: Rendered, *, cut: bool = False) -> None:
+    """Sends a response, or half of it and then closes the connection."""
+    body = rendered.body
+    await _start(send, rendered.status, {**rendered.headers, "content-length": str(len(body))})
+    if cut:
+        await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+        raise ConnectionCut
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _start(send: Send, status: int, headers: Mapping[str, str]) -> None:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+
+
+async def _cancel_when_gone(job: Job[bytes], receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    job.cancel()

@@ -1,0 +1,54 @@
+"""What the account's other endpoints answer: the model catalogue, the token's state. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from cf_gemma.emulator.envelope import envelope
+from cf_gemma.model import CONTEXT_WINDOW, PRICE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def search(query: Mapping[str, str], models: Sequence[str]) -> dict[str, Any]:
+    """`/ai/models/search`: the models whose name holds the searched text, a page of them."""
+    found = [entry(model) for model in models if query.get("search", "").lower() in model.lower()]
+    page, per_page = int(query.get("page", "1")), int(query.get("per_page", "50"))
+    listed = found[(page - 1) * per_page : page * per_page]
+    info = {"count": len(listed), "page": page, "per_page": per_page, "total_count": len(found)}
+    return {**envelope(listed), "result_info": info}
+
+
+def token(_query: Mapping[str, str], _models: Sequence[str]) -> dict[str, Any]:
+    """`/tokens/verify`: the token is active, or it would have been refused."""
+    message = {"code": 10000, "message": "This API Token is valid and active", "type": None}
+    return {**envelope({"id": "0" * 32, "status": "active"}), "messages": [message]}
+
+
+def entry(model: str) -> dict[str, Any]:
+    """A model as the catalogue lists it."""
+    prices = [
+        {"unit": "per M input tokens", "price": PRICE.prompt, "currency": "USD"},
+        {"unit": "per M output tokens", "price": PRICE.completion, "currency": "USD"},
+    ]
+    properties = {"context_window": str(CONTEXT_WINDOW), "price": prices, **_ABILITIES}
+    return {
+        "id": "328adb49-4a7d-43e3-a2d5-802ae8100fe7",
+        "source": 1,
+        "name": model,
+        "description": "An emulator's stand-in for this model.",
+        "task": {"id": "c329a1f9-323d-4e91-b2aa-582dd4188d34", "name": "Text Generation", "description": ""},
+        "created_at": "2026-04-02 15:05:22.642",
+        "tags": [],
+        "properties": [{"property_id": name, "value": value} for name, value in properties.items()],
+    }
+
+
+_ABILITIES: Final = {
+    "async_queue": "true",
+    "function_calling": "true",
+    "reasoning": "true",
+    "vision": "true",
+    "terms": "https://ai.google.dev/gemma/docs/gemma_4_license",
+}

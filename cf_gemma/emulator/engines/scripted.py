@@ -1,0 +1,217 @@
+"""An engine that says what it was told to: for tests of this package, and for yours.
+
+Tokens are counted by one rule: a word with the white space before it is a token, and so is each piece of a text that
+was given in pieces. The end of the turn is one more, unless `max_tokens` cut the answer. A prompt counts its words, and
+280 for an image.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+from cf_gemma.completion import Delta, ReasoningDelta, TextDelta, ToolCallDelta
+from cf_gemma.emulator.engines import Ending, Event, Opening, Step
+from cf_gemma.emulator.engines.reply import Replies, Reply, Script, Text, tokens
+from cf_gemma.emulator.faults import Fault, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from cf_gemma.emulator.chat import ChatRequest
+
+
+class ScriptedEngine:
+    """Answers from a list, in order, or from a function of the request's JSON body.
+
+    `ScriptedEngine(["Hello!", Fault(429, 3040), Reply("Hi", reasoning="Be brief.")])` answers three requests. The
+    fourth is refused, with a message that says so; with `repeat=True` the script starts again. A single reply is given
+    every time. A request with `n` choices takes n replies, all at the pace of the first. Deterministic: the same
+    requests in the same order get the same answers.
+    """
+
+    def __init__(self, replies: Replies, *, repeat: bool = False) -> None:
+        single = isinstance(replies, Script)
+        self._replies = [replies] if single else replies
+        self._repeat = repeat or single
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """`scripted`."""
+        return "scripted"
+
+    def generate(self, request: ChatRequest, cancelled: threading.Event) -> Iterator[Event]:
+        """The next reply, or the next `n`, word by word.
+
+        Raises Refusal for a Fault, and when the script has run out.
+        """
+        turns = [_Turn(self._next(request), request, index) for index in range(request.n)]
+        first = turns[0].reply
+        cancelled.wait(first.delay)
+        if first.error and not turns[0].said:
+            raise Refusal(first.error)
+        yield Opening(first.usage[0] if first.usage else count_prompt(request))
+        for event in _round_robin([turn.events() for turn in turns]):
+            yield event
+            if first.gap and cancelled.wait(first.gap):
+                return
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _next(self, request: ChatRequest) -> Reply:
+        script = _asked(self._replies, request) if callable(self._replies) else self._take(self._replies)
+        if isinstance(script, Fault):
+            return Reply(error=script)
+        return Reply(script) if isinstance(script, str) else script
+
+    def _take(self, replies: Sequence[Script]) -> Script:
+        with self._lock:
+            turn = self._taken
+            self._taken += 1
+        if turn >= len(replies) and not (self._repeat and replies):
+            had = f"request {turn + 1} came, and there are {len(replies)} replies"
+            raise Refusal(Fault(400, message=f"the script has run out: {had}; repeat=True starts it again"))
+        return replies[turn % len(replies)]
+
+
+class _Turn:
+    """One reply to one request: what `max_tokens`, `stop` and the thinking switch leave of it."""
+
+    def __init__(self, reply: Reply, request: ChatRequest, index: int) -> None:
+        self.reply, self._request, self._index = reply, request, index
+        self._stop: str | None = None
+        everything = list(self._tokens())
+        self.said = everything[: request.max_tokens]
+        """Every token as a delta of its own."""
+        self._cut = len(everything) > request.max_tokens
+
+    def events(self) -> Iterator[Event]:
+        """The steps, then the ending. Raises Refusal where the reply has an error."""
+        steps, ending = list(self._steps()), self._ending()
+        if self.reply.usage:
+            steps, ending = _recounted(steps, ending, self.reply.usage[1])
+        yield from steps
+        if self.reply.error:
+            raise Refusal(self.reply.error)
+        yield ending
+
+    def _tokens(self) -> Iterator[Delta]:
+        if self._request.thinking:
+            for token in tokens(self.reply.reasoning):
+                yield ReasoningDelta(token, self._index)
+        for token in tokens(self._text()):
+            yield TextDelta(token, self._index)
+        for place, call in enumerate(self.reply.tool_calls):
+            first, *rest = tokens(call.arguments) or [""]
+            yield ToolCallDelta(place, call.id, call.name, first, self._index)
+            for token in rest:
+                yield ToolCallDelta(place, arguments=token, choice=self._index)
+
+    def _text(self) -> Text:
+        """The text up to the first stop string."""
+        text = self.reply.text if isinstance(self.reply.text, str) else "".join(self.reply.text)
+        found = [(text.find(stop), stop) for stop in self._request.stop if stop in text]
+        if not found:
+            return self.reply.text
+        end, self._stop = min(found)
+        return text[:end]
+
+    def _steps(self) -> Iterator[Step]:
+        """The tokens in deltas of `chunk`, the kinds never mixed."""
+        batch: list[Delta] = []
+        for delta in self.said:
+            if batch and (len(batch) >= self.reply.chunk or not _joinable(batch[0], delta)):
+                yield self._step(batch)
+                batch = []
+            batch.append(delta)
+        if batch:
+            yield self._step(batch)
+
+    def _step(self, batch: list[Delta]) -> Step:
+        first = batch[0]
+        if isinstance(first, ToolCallDelta):
+            return Step(replace(first, arguments="".join(map(_words, batch))), len(batch))
+        top = self._request.top_logprobs
+        logprobs = tuple(token_logprob(_words(delta), top) for delta in batch) if self._request.logprobs else None
+        return Step(replace(first, text="".join(map(_words, batch))), len(batch), logprobs)
+
+    def _ending(self) -> Ending:
+        found = "length" if self._cut else "tool_calls" if self.reply.tool_calls else "stop"
+        stop, left = (None, 0) if self._cut else (self._stop, 1)
+        return Ending(self.reply.finish_reason or found, left, stop, self._index)
+
+
+def _asked(replies: Callable[[dict[str, Any]], Script], request: ChatRequest) -> Script:
+    try:
+        return replies(dict(request.body))
+    except Exception as error:  # the user's own function: whoever tests with it wants to see whatever it raised
+        raise Refusal(Fault(400, message=f"the reply function raised {error!r}")) from error
+
+
+def count_prompt(request: ChatRequest) -> int:
+    """Words of the messages and of the tools' declarations, and 280 for an image."""
+    declared = len(tokens(json.dumps(request.tools))) if request.tools else 0
+    return declared + sum(_count_content(message.get("content")) for message in request.messages)
+
+
+def token_logprob(token: str, top: int) -> dict[str, Any]:
+    """A chat-completions logprob entry for a token that was certain, with `top` alternatives that were not."""
+    ranked = [token, *(f"{token}{place}" for place in range(1, top))][:top]
+    listed = [_logprob(alternative, -0.1 - 2.0 * place) for place, alternative in enumerate(ranked)]
+    return {**_logprob(token, -0.1), "top_logprobs": listed}
+
+
+def _logprob(token: str, logprob: float) -> dict[str, Any]:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
+
+
+def _count_content(content: Any) -> int:
+    if isinstance(content, list):
+        parts = cast("list[dict[str, Any]]", content)
+        return sum(_count_content(part.get("text")) if "text" in part else _IMAGE_TOKENS for part in parts)
+    return len(tokens(content)) if isinstance(content, str) else 0
+
+
+def _words(delta: Delta) -> str:
+    return delta.arguments if isinstance(delta, ToolCallDelta) else delta.text
+
+
+def _joinable(first: Delta, delta: Delta) -> bool:
+    if isinstance(delta, ToolCallDelta):
+        return isinstance(first, ToolCallDelta) and delta.index == first.index and delta.name is None
+    return type(delta) is type(first)
+
+
+def _recounted(steps: list[Step], ending: Ending, total: int) -> tuple[list[Step], Ending]:
+    """The same events, with `total` completion tokens spread over them."""
+    parts = len(steps) + 1
+    shares = [total * (i + 1) // parts - total * i // parts for i in range(parts)]
+    counted = [replace(step, tokens=share) for step, share in zip(steps, shares[:-1], strict=True)]
+    return counted, replace(ending, tokens=shares[-1])
+
+
+def _round_robin(streams: list[Iterator[Event]]) -> Iterator[Event]:
+    """One event of each in turn, until all have ended: the choices of one answer come interleaved."""
+    waiting = deque(streams)
+    while waiting:
+        stream = waiting.popleft()
+        for event in islice(stream, 1):
+            yield event
+            waiting.append(stream)
+
+
+_IMAGE_TOKENS: Final = 280
+"""The model card's default budget for an image."""

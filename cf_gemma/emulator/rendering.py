@@ -1,0 +1,213 @@
+"""An engine's events on the wire: one whole body, or a stream of server-sent events. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from random import Random
+from string import ascii_lowercase, digits
+from typing import TYPE_CHECKING, Any, Final
+
+from cf_gemma.completion import ReasoningDelta, ToolCallDelta
+from cf_gemma.emulator.billing import usage
+from cf_gemma.emulator.dialects import Call, Dialect, Finished, Top
+from cf_gemma.emulator.engines import Ending, Event, Opening, Step
+from cf_gemma.emulator.envelope import dumps, envelope
+from cf_gemma.emulator.faults import Refusal
+from cf_gemma.emulator.tool_call_styles import ToolCallStyle, cut
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What is the same all over one answer."""
+
+    dialect: Dialect
+    random: Random
+    model: str
+    """As requested."""
+    now: float
+    """Unix seconds."""
+    compat: bool = False
+    """The chat-completions route, which rewrites the top level and has no envelope."""
+    compat_tail: bool = False
+    """Whether that route's streams, too, end with the native `response` event."""
+    n: int = 1
+    tool_call_style: ToolCallStyle = "fragments"
+    tool_names: tuple[str, ...] = ()
+    """Of the request's tools, for the `position` style."""
+    request_id: str = ""
+    top: Top = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.compat:
+            top = Top(f"id-{int(self.now * 1000)}", int(self.now), self.model)
+        else:
+            top = Top(self.dialect.new_id(self.random), int(self.now), self.dialect.model(self.model))
+        object.__setattr__(self, "top", top)
+
+
+def body(events: Iterable[Event], stamp: Stamp) -> tuple[dict[str, Any], float]:
+    """The answer as one JSON body, and its neurons."""
+    opening, choices, completion_tokens = _gather(_with_ids(events, stamp), stamp.n)
+    used = usage(opening.prompt_tokens, completion_tokens, opening.cached_tokens)
+    rendered = [stamp.dialect.choice(choice) for choice in choices]
+    if not stamp.compat:
+        result = stamp.dialect.completion(stamp.top, rendered, used)
+        return envelope(result), used["neurons"]
+    top = {"id": stamp.top.id, "object": "chat.completion", "created": stamp.top.created, "model": stamp.top.model}
+    return {**top, "choices": rendered, "usage": used}, used["neurons"]
+
+
+def sse(events: Iterable[Event], stamp: Stamp) -> Generator[bytes]:
+    """The answer as server-sent events. A refusal after the first becomes an error event, and ends the stream."""
+    begun = False
+    try:
+        for chunk in chunks(cut(_with_ids(events, stamp), stamp.tool_call_style, stamp.tool_names), stamp):
+            yield b"data: " + dumps(chunk) + b"\n\n"
+            begun = True
+    except Refusal as refusal:
+        if not begun or refusal.fault.envelope == "cut":
+            raise
+        fault = refusal.fault.in_openai_shape() if stamp.compat else refusal.fault
+        yield b"data: " + dumps(fault.to_dict(stamp.request_id)) + b"\n\n"
+        return
+    yield b"data: [DONE]\n\n"
+
+
+def chunks(events: Iterable[Event], stamp: Stamp) -> Iterator[dict[str, Any]]:
+    """The data of each event: chunks, each with its own share of the usage, then the rest of it, then the whole."""
+    write = _CompatChunks(stamp) if stamp.compat else _NativeChunks(stamp)
+    left = 0
+    for event in events:
+        match event:
+            case Opening():
+                for index in range(stamp.n):
+                    yield write.opening(index, event)
+            case Step():
+                yield write.step(event)
+            case Ending():
+                left += event.tokens
+                yield write.ending(event)
+    yield from write.tail(left)
+
+
+@dataclass(slots=True)
+class _NativeChunks:
+    """The run route: increments of usage in every chunk, random padding, a native event at the end."""
+
+    stamp: Stamp
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+    neurons: float = 0.0
+
+    def opening(self, index: int, opening: Opening) -> dict[str, Any]:
+        self.prompt, self.cached = opening.prompt_tokens, opening.cached_tokens
+        used = usage(0, 0) if index else usage(self.prompt, 0, self.cached)
+        return self._chunk([self.stamp.dialect.first(index)], used)
+
+    def step(self, step: Step) -> dict[str, Any]:
+        return self._chunk([self.stamp.dialect.step(step)], usage(0, step.tokens))
+
+    def ending(self, ending: Ending) -> dict[str, Any]:
+        return self._chunk([self.stamp.dialect.last(ending)], usage(0, 0))
+
+    def tail(self, left: int) -> Iterator[dict[str, Any]]:
+        yield self._chunk([], usage(0, left))
+        yield {"response": "", "usage": usage(self.prompt, self.completion, self.cached, self.neurons)}
+
+    def _chunk(self, choices: list[Any], used: dict[str, Any]) -> dict[str, Any]:
+        self.completion += used["completion_tokens"]
+        self.neurons += used["neurons"]
+        return self.stamp.dialect.chunk(self.stamp.top, choices, used, padding(self.stamp.random))
+
+
+@dataclass(slots=True)
+class _CompatChunks:
+    """The chat-completions route: a plain stream, the usage once, in a chunk without choices."""
+
+    stamp: Stamp
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+
+    def opening(self, index: int, opening: Opening) -> dict[str, Any]:
+        self.prompt, self.cached = opening.prompt_tokens, opening.cached_tokens
+        return self._chunk([self.stamp.dialect.first(index)])
+
+    def step(self, step: Step) -> dict[str, Any]:
+        self.completion += step.tokens
+        return self._chunk([self.stamp.dialect.step(step)])
+
+    def ending(self, ending: Ending) -> dict[str, Any]:
+        return self._chunk([self.stamp.dialect.last(ending)])
+
+    def tail(self, left: int) -> Iterator[dict[str, Any]]:
+        used = usage(self.prompt, self.completion + left, self.cached)
+        yield {**self._chunk([]), "usage": used}
+        if self.stamp.compat_tail:
+            yield {"response": "", "usage": used}
+
+    def _chunk(self, choices: list[Any]) -> dict[str, Any]:
+        top = self.stamp.top
+        return {
+            "id": top.id,
+            "created": top.created,
+            "model": top.model,
+            "object": "chat.completion.chunk",
+            "choices": choices,
+        }
+
+
+def padding(random: Random) -> str:
+    """A string of random length, as the service adds to every chunk so that sizes tell nothing."""
+    start = int(random.random() * len(_PADDING) / 2)
+    return _PADDING[start : start + 1 + int(random.random() * 36)]
+
+
+def _gather(events: Iterable[Event], n: int) -> tuple[Opening, list[Finished], int]:
+    opening, choices, tokens = Opening(0), [Finished(index) for index in range(n)], 0
+    for event in events:
+        match event:
+            case Opening():
+                opening = event
+            case Step():
+                tokens += event.tokens
+                _add(choices[event.delta.choice], event)
+            case Ending():
+                tokens += event.tokens
+                choices[event.choice].finish_reason, choices[event.choice].stop = event.finish_reason, event.stop
+    return opening, choices, tokens
+
+
+def _add(choice: Finished, step: Step) -> None:
+    delta = step.delta
+    if isinstance(delta, ToolCallDelta):
+        if delta.name is not None:
+            choice.calls.append(Call(delta.id or "", delta.name))
+        choice.calls[-1].arguments += delta.arguments
+    elif isinstance(delta, ReasoningDelta):
+        choice.reasoning += delta.text
+    else:
+        choice.text += delta.text
+    if step.logprobs is not None:
+        choice.logprobs = [*(choice.logprobs or []), *step.logprobs]
+
+
+def _with_ids(events: Iterable[Event], stamp: Stamp) -> Iterator[Event]:
+    """Gives each tool call that has no id one in the manner of the back-end."""
+    for event in events:
+        if (
+            isinstance(event, Step)
+            and isinstance(event.delta, ToolCallDelta)
+            and event.delta.name
+            and not event.delta.id
+        ):
+            yield replace(event, delta=replace(event.delta, id=stamp.dialect.new_call_id(stamp.random)))
+        else:
+            yield event
+
+
+_PADDING: Final = "".join(Random(0).choices(ascii_lowercase + digits, k=1024))  # noqa: S311 - filling, not a secret

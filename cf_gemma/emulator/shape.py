@@ -1,0 +1,140 @@
+"""What JSON should look like, and what is wrong when it doesn't, in the words of the service's validator. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The part of JSON Schema that the published request needs. Each rule binds the values of its own type only."""
+
+    types: tuple[str, ...]
+    enum: tuple[str, ...] = ()
+    """The strings that may be."""
+    low: float | None = None
+    high: float | None = None
+    """The range of a number."""
+    least: int = 0
+    most: int | None = None
+    """The length of a string or an array."""
+    items: Shape | None = None
+    fields: Mapping[str, Shape] = field(default_factory=dict[str, "Shape"])
+    """Those that are looked at; an object may have others."""
+    required: tuple[str, ...] = ()
+    tag: str = ""
+    """The field whose value says which of `kinds` an object is."""
+    kinds: Mapping[str, Shape] = field(default_factory=dict[str, "Shape"])
+
+    def problems(self, value: Any, path: str = "") -> Iterator[str]:
+        """What is wrong with a value, and where."""
+        kind = json_type(value)
+        if kind not in self.types and not (kind == "integer" and "number" in self.types):
+            yield f"Type mismatch of '{path or '/'}', '{','.join(self.types)}' not in '{kind}'"
+        elif isinstance(value, str):
+            yield from self._of_string(value, path)
+        elif isinstance(value, list):
+            yield from self._of_array(cast("list[Any]", value), path)
+        elif isinstance(value, dict):
+            yield from self._of_object(cast("dict[str, Any]", value), path)
+        elif kind in ("integer", "number"):
+            yield from self._of_number(value, path)
+
+    def _of_string(self, value: str, path: str) -> Iterator[str]:
+        if self.enum and value not in self.enum:
+            yield f"enum {value} not in {','.join(self.enum)} at '{path}'"
+        if len(value) < self.least and "array" not in self.types:
+            yield f"Length of '{path}' must be >= {self.least} not met"
+
+    def _of_number(self, value: float, path: str) -> Iterator[str]:
+        if self.low is not None and value < self.low:
+            yield f"'{path}' must be >= {self.low:g}"
+        if self.high is not None and value > self.high:
+            yield f"'{path}' must be <= {self.high:g}"
+
+    def _of_array(self, value: list[Any], path: str) -> Iterator[str]:
+        if len(value) < self.least:
+            yield f"Length of '{path}' must be >= {self.least} not met"
+        if self.most is not None and len(value) > self.most:
+            yield f"Length of '{path}' must be <= {self.most}"
+        if self.items is not None:
+            for place, item in enumerate(value):
+                yield from self.items.problems(item, f"{path}/{place}")
+
+    def _of_object(self, value: dict[str, Any], path: str) -> Iterator[str]:
+        if self.tag:
+            kind = str(value.get(self.tag))
+            if kind in self.kinds:
+                yield from self.kinds[kind].problems(value, path)
+            else:
+                yield f"enum {kind} not in {','.join(self.kinds)} at '{path}/{self.tag}'"
+        if any(name not in value for name in self.required):
+            yield f"required properties at '{path or '/'}' are '{','.join(self.required)}'"
+        for name, shape in self.fields.items():
+            if name in value:
+                yield from shape.problems(value[name], f"{path}/{name}")
+
+
+def json_type(value: Any) -> str:
+    """JSON Schema's name for the type of a decoded value."""
+    return _TYPES[type(value)]
+
+
+def string(least: int = 0) -> Shape:
+    """A string of at least that length."""
+    return Shape(("string",), least=least)
+
+
+def one_of(*values: str) -> Shape:
+    """One of some strings."""
+    return Shape(("string",), enum=values)
+
+
+def number(low: float, high: float) -> Shape:
+    """A number in a range."""
+    return Shape(("number",), low=low, high=high)
+
+
+def integer(low: int | None = None, high: int | None = None) -> Shape:
+    """A whole number in a range."""
+    return Shape(("integer",), low=low, high=high)
+
+
+def array(items: Shape, least: int = 0, most: int | None = None) -> Shape:
+    """An array of one sort of item."""
+    return Shape(("array",), items=items, least=least, most=most)
+
+
+def record(required: str = "", /, **fields: Shape) -> Shape:
+    """An object; `required` names, between spaces, the fields that must be there."""
+    return Shape(("object",), fields=fields, required=tuple(required.split()))
+
+
+def tagged(tag: str, /, **kinds: Shape) -> Shape:
+    """An object of the kind that one of its fields names."""
+    return Shape(("object",), tag=tag, kinds=kinds)
+
+
+def nullable(shape: Shape) -> Shape:
+    """The same, or null."""
+    return replace(shape, types=(*shape.types, "null"))
+
+
+BOOLEAN: Final = Shape(("boolean",))
+OBJECT: Final = Shape(("object",))
+_TYPES: Final = MappingProxyType(
+    {
+        str: "string",
+        bool: "boolean",
+        int: "integer",
+        float: "number",
+        list: "array",
+        dict: "object",
+        type(None): "null",
+    }
+)

@@ -1,0 +1,282 @@
+"""What can go wrong, as one tree. Every error is a GemmaError; `.partial` holds what had arrived.
+
+GemmaError
+├── ConfigurationError (ValueError)       a setting is missing or malformed; nothing was sent
+├── InvalidRequest (ValueError)           a parameter or message can't be sent; nothing was sent
+│   └── UnsupportedContent                audio, video, PDF, an image the service won't take
+├── ConnectionFailed (ConnectionError)    no usable answer came
+│   └── RequestTimeout (TimeoutError)     connecting, sending or waiting took too long
+├── StreamError                           an answer began and did not end
+│   ├── StreamTruncated (ConnectionError) the stream was cut
+│   └── StreamTimeout (TimeoutError)      the stream stalled
+├── ProtocolError                         not the JSON or the event stream that belongs there
+│   └── ResponseTooLarge                  a body or an event over its cap
+├── ApiError                              the service said no: `.status`, `.code`
+│   ├── BadRequest                        400, 404-like codes of the model's own input check
+│   │   └── ContextOverflow               prompt and answer don't fit the window (5021, 3010)
+│   ├── AuthenticationError               401
+│   ├── PermissionDenied                  403
+│   ├── NotFound                          404
+│   ├── RequestTooLarge                   413
+│   ├── ServiceTimeout (TimeoutError)     408: the service gave up on the model (3046)
+│   ├── Conflict                          409
+│   ├── RateLimited                       429
+│   │   ├── CapacityExceeded              no machine free (3040)
+│   │   └── QuotaExhausted                daily allocation or credits used up (4006, 3036, 2021, 2045): never retried
+│   └── ServerError                       5xx
+├── ReasoningBudgetExceeded               thinking used up `max_tokens` before the answer began
+└── ToolChoiceNotHonoured                 a tool call was required and the model made none
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cf_gemma.completion import Completion
+
+
+class GemmaError(Exception):
+    """Base of every error here. Attributes that don't apply are None."""
+
+    retryable: ClassVar[bool] = False
+    """Whether the same request may succeed when sent again soon."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: int | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        partial: Completion | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        """HTTP status."""
+        self.code = code
+        """Cloudflare's own error code, such as 3040."""
+        self.request_id = request_id
+        """The id to quote to Cloudflare (`cf-ai-req-id`, else `cf-ray`)."""
+        self.retry_after = retry_after
+        """Seconds the service asked to wait."""
+        self.attempts = 0
+        """How many requests were sent for this call."""
+        self.partial = partial
+        """What had arrived of the answer, if any of it had."""
+
+    @override
+    def __str__(self) -> str:
+        facts = [
+            f"code {self.code}" if self.code is not None else "",
+            f"request {self.request_id}" if self.request_id else "",
+        ]
+        if self.attempts > 1:
+            facts.append(f"{self.attempts} attempts")
+        told = ", ".join(fact for fact in facts if fact)
+        head = f"{self.status} from Workers AI: {self.message}" if self.status is not None else self.message
+        return f"{head} ({told})" if told else head
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message), dict(self.__dict__)
+
+    @property
+    def status_code(self) -> int | None:
+        """`status`, under the name that other HTTP libraries use."""
+        return self.status
+
+
+def _rebuild(cls: type[GemmaError], message: str) -> GemmaError:
+    return cls(message)
+
+
+class ConfigurationError(GemmaError, ValueError):
+    """A setting is missing or malformed. Names the setting and the remedy, never the value."""
+
+
+class InvalidRequest(GemmaError, ValueError):
+    """A parameter or a message can't be sent. Raised before any I/O."""
+
+
+class UnsupportedContent(InvalidRequest):
+    """A kind of content that this model or service doesn't take."""
+
+
+class ConnectionFailed(GemmaError, ConnectionError):
+    """No usable answer came: refused, reset, or closed before a word was said."""
+
+    retryable = True
+
+
+class RequestTimeout(ConnectionFailed, TimeoutError):
+    """Connecting, sending or waiting for the first byte took longer than the limit."""
+
+
+class StreamError(GemmaError):
+    """An answer began and did not end. `.partial` holds what had arrived."""
+
+    retryable = True
+
+
+class StreamTruncated(StreamError, ConnectionError):
+    """The stream ended without a finish reason and without `[DONE]`."""
+
+
+class StreamTimeout(StreamError, TimeoutError):
+    """The stream stalled for longer than the limit."""
+
+
+class ProtocolError(GemmaError):
+    """What came is not what belongs there: HTML for JSON, a broken event, a missing field."""
+
+
+class ResponseTooLarge(ProtocolError):
+    """A body or a single event grew over its cap."""
+
+
+class ApiError(GemmaError):
+    """The service refused or failed, and said so."""
+
+
+class BadRequest(ApiError):
+    """400, 405, 422: the service can't take this request."""
+
+
+class ContextOverflow(BadRequest):
+    """Prompt and `max_tokens` together exceed the context window."""
+
+
+class AuthenticationError(ApiError):
+    """401: the token is not accepted. Check CLOUDFLARE_API_TOKEN."""
+
+
+class PermissionDenied(ApiError):
+    """403: the token or the account may not do this."""
+
+
+class NotFound(ApiError):
+    """404: no such model, account or route."""
+
+
+class RequestTooLarge(ApiError):
+    """413: the request body is too large."""
+
+
+class ServiceTimeout(ApiError, TimeoutError):
+    """408: the service's own time limit, about 120 or 240 s. Streaming and a smaller `max_tokens` help."""
+
+    retryable = True
+
+
+class Conflict(ApiError):
+    """409: another request stood in the way."""
+
+    retryable = True
+
+
+class RateLimited(ApiError):
+    """429: too many requests a minute (300 by default)."""
+
+    retryable = True
+
+
+class CapacityExceeded(RateLimited):
+    """No machine is free just now (3040). Comes in bursts; worth a few seconds' wait."""
+
+
+class QuotaExhausted(RateLimited):
+    """The daily free allocation (resets at 00:00 UTC), the credits or the spend limit are used up."""
+
+    retryable = False
+
+
+class ServerError(ApiError):
+    """5xx: the service or the edge failed."""
+
+    retryable = True
+
+
+class ReasoningBudgetExceeded(GemmaError):
+    """Thinking used up `max_tokens` before the answer began. Raise `max_tokens`, or set `thinking=False`."""
+
+
+class ToolChoiceNotHonoured(GemmaError):
+    """A tool call was required and the model made none, twice. With one tool, name it: that form is enforced."""
+
+
+CODES: Final[Mapping[int, type[ApiError]]] = MappingProxyType(
+    {
+        2001: BadRequest,
+        2003: RateLimited,
+        2009: AuthenticationError,
+        2016: BadRequest,
+        2017: BadRequest,
+        2021: QuotaExhausted,
+        2045: QuotaExhausted,
+        3003: BadRequest,
+        3006: RequestTooLarge,
+        3007: ServiceTimeout,
+        3008: ServiceTimeout,
+        3010: ContextOverflow,
+        3023: PermissionDenied,
+        3036: QuotaExhausted,
+        3039: BadRequest,
+        3040: CapacityExceeded,
+        3041: PermissionDenied,
+        3042: NotFound,
+        3046: ServiceTimeout,
+        3050: ServerError,
+        4006: QuotaExhausted,
+        5004: BadRequest,
+        5005: BadRequest,
+        5006: BadRequest,
+        5007: NotFound,
+        5012: BadRequest,
+        5016: PermissionDenied,
+        5018: PermissionDenied,
+        5019: BadRequest,
+        5021: ContextOverflow,
+        5035: PermissionDenied,
+        7000: NotFound,
+        7003: NotFound,
+        8001: BadRequest,
+        8006: BadRequest,
+    }
+)
+"""Cloudflare's code decides before the HTTP status does.
+
+Sources: the Workers AI error page, cloudflare/ai's gateway-core table, and field captures (2026-04 to 2026-10).
+Code 10000 is left to the status: it comes with 401 and with 403.
+"""
+
+STATUSES: Final[Mapping[int, type[ApiError]]] = MappingProxyType(
+    {
+        400: BadRequest,
+        401: AuthenticationError,
+        403: PermissionDenied,
+        404: NotFound,
+        405: BadRequest,
+        408: ServiceTimeout,
+        409: Conflict,
+        413: RequestTooLarge,
+        422: BadRequest,
+        429: RateLimited,
+    }
+)
+
+
+def error_class(status: int | None, code: int | None) -> type[ApiError]:
+    """The class for a Cloudflare code, else for an HTTP status; plain ApiError when neither is known."""
+    if code is not None and code in CODES:
+        return CODES[code]
+    if status is not None and status >= 500:
+        return ServerError
+    return STATUSES.get(status or 0, ApiError)

@@ -1,0 +1,179 @@
+"""What comes in answer to one request: raw bytes in; deltas, and at the end the whole answer or a typed error, out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from cf_gemma import reply
+from cf_gemma.answer import AnswerBuilder
+from cf_gemma.errors import (
+    ConnectionFailed,
+    GemmaError,
+    ProtocolError,
+    RequestTimeout,
+    ResponseTooLarge,
+    StreamTimeout,
+    StreamTruncated,
+    ToolChoiceNotHonoured,
+)
+from cf_gemma.inflate import Inflater
+from cf_gemma.retry import retry_after
+from cf_gemma.stream import ChatStream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from cf_gemma.completion import Completion, Delta
+    from cf_gemma.request import HttpRequest
+
+BODY_LIMIT: Final = 32 * 1024 * 1024
+"""Bytes that a whole answer may have."""
+
+ERROR_BODY_LIMIT: Final = 64 * 1024
+"""Bytes that are read of an error."""
+
+
+class Reception:
+    """Receives one answer, streamed or whole. Whatever it raises carries what had arrived."""
+
+    def __init__(
+        self, request: HttpRequest, status: int, headers: Mapping[str, str], *, encoding: str | None = None, now: float
+    ) -> None:
+        """Takes the beginning of an answer.
+
+        Args:
+            request: What is being answered.
+            status: The HTTP status.
+            headers: The answer's headers, lower case.
+            encoding: The content encoding of the bytes to come; None for the one that the headers name.
+            now: Unix time, for a Retry-After that is a date.
+        """
+        self._request = request
+        self._status = status
+        self._headers = headers
+        self._now = now
+        try:
+            self._inflater = Inflater(headers.get("content-encoding", "") if encoding is None else encoding)
+        except ProtocolError as error:
+            if status < 300:
+                raise
+            refusal = reply.api_error(error.message, headers, status)
+            refusal.retry_after = retry_after(headers, now)
+            raise refusal from None
+        self._answer = AnswerBuilder(headers)
+        self._body = bytearray()
+        self._stream: ChatStream | None = None
+        kind = headers.get("content-type", "").lower()
+        self._undecided = not kind and request.stream and status < 300
+        if status < 300 and "event-stream" in kind:
+            self._stream = ChatStream(headers, self._answer)
+
+    @property
+    def done(self) -> bool:
+        """Whether enough has come, although the body may go on."""
+        if self._stream is not None:
+            return self._stream.done
+        return self._status >= 300 and len(self._body) >= ERROR_BODY_LIMIT
+
+    @property
+    def finished(self) -> bool:
+        """Whether a stream has said all that makes it whole: losing the connection now costs nothing but its usage."""
+        return self._stream is not None and self._stream.finished
+
+    @property
+    def events(self) -> int:
+        """How many events of a stream have come."""
+        return 0 if self._stream is None else self._stream.events
+
+    def feed(self, raw: bytes) -> Iterator[Delta]:
+        """The deltas in these bytes."""
+        for piece in self._inflater.feed(raw):
+            if self._undecided:
+                self._decide(piece)
+            if self._stream is not None:
+                yield from self._stream.feed(piece)
+            else:
+                self._collect(piece)
+
+    def close(self) -> Iterator[Delta]:
+        """The deltas that only the end of the body gives: all of them when the answer was not streamed."""
+        if self._stream is not None:
+            yield from self._stream.close()
+            return
+        try:
+            yield from reply.deltas(self._answer, self._status, self._headers, bytes(self._body))
+        except GemmaError as error:
+            error.retry_after = retry_after(self._headers, self._now)
+            raise
+
+    def completion(self) -> Completion:
+        """The whole answer, once closed.
+
+        Raises StreamTruncated for a stream that isn't whole, ToolChoiceNotHonoured for a required call that is missing.
+        """
+        completion = self._answer.completion() if self._stream is None else self._stream.completion()
+        if self._request.requires_call and not _called(completion):
+            raise ToolChoiceNotHonoured(
+                "a tool call was required and the model made none; a tool that is named in tool_choice is enforced",
+                request_id=completion.request_id,
+                partial=completion,
+            )
+        return completion
+
+    def silent(self, seconds: float) -> GemmaError:
+        """The error for an answer that went silent for so long."""
+        if self._stream is None:
+            return RequestTimeout(
+                f"nothing of the answer came for {seconds:g} s (timeout)", request_id=reply.request_id(self._headers)
+            )
+        return StreamTimeout(
+            f"the stream said nothing for {seconds:g} s (timeout)",
+            request_id=reply.request_id(self._headers),
+            partial=self._stream.partial(),
+        )
+
+    def cut(self, reason: str) -> GemmaError:
+        """The error for an answer whose connection was lost."""
+        told = f"the connection was lost within the answer: {reason}"
+        if self._stream is None:
+            return ConnectionFailed(told, request_id=reply.request_id(self._headers))
+        return StreamTruncated(told, request_id=reply.request_id(self._headers), partial=self._stream.partial())
+
+    def _decide(self, piece: bytes) -> None:
+        """Without a content type, the first byte tells an event stream from JSON and HTML."""
+        beginning = piece.lstrip()
+        if beginning:
+            self._undecided = False
+            if beginning[:1] not in b"{<":
+                self._stream = ChatStream(self._headers, self._answer)
+
+    def _collect(self, piece: bytes) -> None:
+        if self._status >= 300:
+            piece = piece[: ERROR_BODY_LIMIT - len(self._body)]
+        elif len(self._body) + len(piece) > BODY_LIMIT:
+            raise ResponseTooLarge(f"the answer is larger than {BODY_LIMIT} bytes")
+        self._body += piece
+
+
+class StallWatch:
+    """Notices a stream that stays open and says nothing: bytes that keep a connection alive aren't words."""
+
+    def __init__(self, limit: float | None, now: float) -> None:
+        self._limit = limit
+        self._since = now
+        self._events = 0
+
+    def overdue(self, events: int, now: float) -> float | None:
+        """The limit in seconds, once no event has come for that long."""
+        if events != self._events:
+            self._events, self._since = events, now
+            return None
+        return self._limit if self._limit is not None and now - self._since > self._limit else None
+
+
+def _called(completion: Completion) -> bool:
+    """Whether a required call was made; an answer that ran out of tokens has its own finish reason to tell of it."""
+    return all(
+        choice.tool_calls or choice.invalid_tool_calls or choice.finish_reason == "length"
+        for choice in completion.choices
+    )

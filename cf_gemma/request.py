@@ -1,0 +1,216 @@
+"""One call as an HTTP request. No I/O; whatever can't be sent is refused here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic_core import from_json, to_json
+
+from cf_gemma.errors import InvalidRequest
+from cf_gemma.jsonobject import as_object
+from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
+from cf_gemma.settings import Settings, checked_headers
+from cf_gemma.turns import wire_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+LONG_ANSWER: Final = 2_048
+"""Tokens. A longer answer may outlive the service's time limit of 120 to 240 s, unless it is streamed."""
+
+LEAST_TOKENS: Final = 256
+"""Our least default for `max_tokens`, however full the window is: the service's own default (live report, 2026-09)."""
+
+FORCED_CALL_TOKENS: Final = 4_096
+"""A forced tool call with thinking and less room than this is refused with 8006 (cloudflare/ai#560)."""
+
+_OURS: Final = ("thinking", "extra_body", "extra_headers", "model")
+_LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What to POST, and what the answer must have."""
+
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    stream: bool
+    """Whether the answer comes as an event stream."""
+    requires_call: bool = False
+    """Whether a tool call was required, which this model doesn't always heed (cloudflare/ai#561)."""
+
+
+def build(
+    settings: Settings,
+    messages: str | Sequence[Mapping[str, Any]] | None,
+    parameters: Mapping[str, Any],
+    *,
+    prompt: str | None = None,
+    stream: bool | None = None,
+) -> HttpRequest:
+    """The request for these messages, or this prompt.
+
+    Args:
+        settings: Where it goes and in whose name.
+        messages: Chat-completions messages; a str is one user message.
+        parameters: Checked parameters, see `parameters.merged`.
+        prompt: Raw text for the run endpoint's prompt form, instead of messages.
+        stream: True for a stream; None leaves it to `settings.wire_streaming` and the length of the answer.
+
+    Raises:
+        InvalidRequest: It can't be sent.
+        ConfigurationError: A header or the model id is malformed.
+    """
+    body = _input(settings, messages, prompt)
+    body.update((name, value) for name, value in parameters.items() if name not in _OURS)
+    model = parameters.get("model", MODEL)
+    url = settings.url(model)
+    if not url.endswith(f"/run/{model}"):
+        body["model"] = model
+    _set_tools(body)
+    _set_thinking(body, parameters.get("thinking"))
+    _set_response_format(body)
+    extra = _extra(parameters)
+    limited = not _LIMITS.isdisjoint({*body, *extra})
+    if not limited:
+        body["max_tokens"] = MAX_TOKENS_THINKING if body["chat_template_kwargs"]["enable_thinking"] else MAX_TOKENS
+    if stream is None:
+        stream = _streams(settings, {**body, **extra})
+    if stream:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True, **body.get("stream_options", {})}
+    body.update(extra)
+    return HttpRequest(
+        url=url,
+        headers={**settings.headers, **checked_headers(parameters.get("extra_headers"), "extra_headers")},
+        body=_encoded(body) if limited else _encoded_within_window(body),
+        stream=stream,
+        requires_call=_requires_call(body),
+    )
+
+
+def _input(
+    settings: Settings, messages: str | Sequence[Mapping[str, Any]] | None, prompt: str | None
+) -> dict[str, Any]:
+    if prompt is None:
+        if messages is None:
+            raise InvalidRequest("pass messages, or a prompt")
+        return {"messages": wire_messages(messages)}
+    if messages is not None:
+        raise InvalidRequest("pass messages or a prompt, not both")
+    if not prompt:
+        raise InvalidRequest("prompt must not be empty")
+    if settings.endpoint != "run":
+        raise InvalidRequest('a prompt goes to endpoint="run" only; pass messages')
+    return {"prompt": prompt}
+
+
+def _set_tools(body: dict[str, Any]) -> None:
+    """No empty list of tools, and the enforced form of `required` where there is one: with a single tool."""
+    tools = body.get("tools")
+    if not tools:
+        for name in ("tools", "tool_choice", "parallel_tool_calls"):
+            body.pop(name, None)
+        return
+    names = [_checked_tool(tool, f"tools[{place}]") for place, tool in enumerate(tools)]
+    choice = body.get("tool_choice")
+    if choice == "required" and len(names) == 1:
+        body["tool_choice"] = {"type": "function", "function": {"name": names[0]}}
+    elif (named := _forced_name(choice)) is not None and named not in names:
+        raise InvalidRequest(f"tool_choice names {named}, which is not among the tools: {', '.join(names)}")
+
+
+def _checked_tool(tool: Any, place: str) -> str:
+    """The tool's name."""
+    given = as_object(tool) or {}
+    function = (as_object(given.get("function")) or {}) if given.get("type") == "function" else {}
+    name = function.get("name")
+    if not isinstance(name, str) or not name:
+        raise InvalidRequest(f'{place} must be {{"type": "function", "function": {{"name": …, "parameters": …}}}}')
+    if not isinstance(function.get("description", ""), str):
+        raise InvalidRequest(f"{place}: description must be a text")
+    return name
+
+
+def _forced_name(choice: object) -> str | None:
+    """The function that a tool choice names; None for the other forms."""
+    given = as_object(choice) or {}
+    if given.get("type") != "function":
+        return None
+    name = (as_object(given.get("function")) or {}).get("name")
+    if not isinstance(name, str):
+        raise InvalidRequest('tool_choice must be {"type": "function", "function": {"name": …}}')
+    return name
+
+
+def _set_thinking(body: dict[str, Any], thinking: bool | None) -> None:
+    template = dict(body.get("chat_template_kwargs", {}))
+    if thinking is None:
+        thinking = template.get("enable_thinking", not _better_without_thinking(body))
+    template["enable_thinking"] = thinking
+    body["chat_template_kwargs"] = template
+
+
+def _better_without_thinking(body: dict[str, Any]) -> bool:
+    """Where nobody asked for thinking and it does harm: it eats a structured answer's room, and a forced call's."""
+    if body.get("response_format", {}).get("type") in ("json_schema", "json_object"):
+        return True
+    room = body.get("max_tokens") or body.get("max_completion_tokens") or MAX_TOKENS_THINKING
+    return isinstance(body.get("tool_choice"), dict) and room < FORCED_CALL_TOKENS
+
+
+def _set_response_format(body: dict[str, Any]) -> None:
+    """A bare schema in the wrapper that the published input schema wants, with the name that it requires."""
+    wanted = body.get("response_format")
+    if not wanted or wanted.get("type") != "json_schema":
+        return
+    given = as_object(wanted.get("json_schema"))
+    if given is None:
+        raise InvalidRequest('response_format must be {"type": "json_schema", "json_schema": {"name": …, "schema": …}}')
+    wrapped = given if "schema" in given else {"name": given.get("title"), "schema": given}
+    body["response_format"] = {**wanted, "json_schema": {**wrapped, "name": wrapped.get("name") or "answer"}}
+
+
+def _extra(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    extra = parameters.get("extra_body", {})
+    if "stream" in extra:
+        raise InvalidRequest("extra_body: stream is not set there; use stream(), or wire_streaming")
+    return extra
+
+
+def _streams(settings: Settings, body: dict[str, Any]) -> bool:
+    if settings.wire_streaming != "auto":
+        return bool(settings.wire_streaming)
+    limit = body.get("max_tokens") or body.get("max_completion_tokens")
+    return not isinstance(limit, int) or limit > LONG_ANSWER
+
+
+def _requires_call(body: dict[str, Any]) -> bool:
+    choice = body.get("tool_choice")
+    return choice == "required" or _forced_name(choice) is not None
+
+
+def _encoded_within_window(body: dict[str, Any]) -> bytes:
+    """The body with our default limit, lowered where the edge would refuse the sum of prompt and answer.
+
+    The edge estimates four characters a token over the whole body and adds the limit (captured, code 5021).
+    """
+    encoded = _encoded(body)
+    room = max(LEAST_TOKENS, CONTEXT_WINDOW - len(encoded) // 4)
+    if body["max_tokens"] <= room:
+        return encoded
+    return _encoded({**body, "max_tokens": room})
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    try:
+        encoded = to_json(body)
+        if b"NaN" in encoded or b"Infinity" in encoded:
+            from_json(encoded, allow_inf_nan=False)
+    except ValueError:
+        raise InvalidRequest(
+            "the request can't be written as JSON: look for NaN, infinity, half a surrogate pair, or a Python object"
+        ) from None
+    return encoded

@@ -1,0 +1,84 @@
+"""When to send again, and how long to wait first. Pure: the clock and the dice are arguments."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+
+from cf_gemma.errors import CapacityExceeded, ToolChoiceNotHonoured
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cf_gemma.errors import GemmaError
+
+LONGEST_WAIT: Final = 60.0
+"""Seconds. A service that asks for more is not waited for: the error goes to the caller with its `retry_after`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """The one layer of retries.
+
+    Attributes:
+        max_retries: How many times a request may be sent again, 0 for never.
+    """
+
+    max_retries: int = 2
+
+    def wait(self, attempt: int, error: GemmaError, dice: float, previous: GemmaError | None = None) -> float | None:
+        """Seconds to wait before the next attempt, or None to give up.
+
+        Args:
+            attempt: How many requests have been sent so far, from 1.
+            error: What the last of them came to.
+            dice: A random number, 0 to 1, that keeps many clients from coming back at the same moment.
+            previous: What the one before came to.
+        """
+        if attempt > self.max_retries:
+            return None
+        if isinstance(error, ToolChoiceNotHonoured):
+            return None if isinstance(previous, ToolChoiceNotHonoured) else 0.0
+        if not error.retryable:
+            return None
+        if error.retry_after is not None:
+            return error.retry_after if error.retry_after <= LONGEST_WAIT else None
+        # Capacity comes back in seconds, not in fractions of one (live reports, 2026-09).
+        first, longest = (2.0, 30.0) if isinstance(error, CapacityExceeded) else (0.5, 8.0)
+        return min(first * 2.0 ** min(attempt - 1, 10), longest) * (1 - 0.25 * dice)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that the answer asks to wait, from `retry-after-ms` or `retry-after` (seconds or an HTTP date).
+
+    None when it doesn't ask, or asks for nothing that can be waited for. `now` is Unix time.
+    """
+    waits = (_milliseconds(headers.get("retry-after-ms")), _seconds(headers.get("retry-after"), now))
+    return next((wait for wait in waits if wait is not None and math.isfinite(wait) and wait > 0), None)
+
+
+def _milliseconds(text: str | None) -> float | None:
+    number = _number(text)
+    return None if number is None else number / 1000
+
+
+def _seconds(text: str | None, now: float) -> float | None:
+    number = _number(text)
+    if number is not None or text is None:
+        return number
+    try:
+        moment = parsedate_to_datetime(text)
+        # Without a zone, HTTP means GMT and not where this machine stands.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+    except (TypeError, ValueError, OverflowError, OSError, IndexError):
+        return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None

@@ -1,0 +1,248 @@
+"""Where requests go and in whose name: resolved from arguments and environment, and checked before anything is sent."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from cf_gemma.errors import ConfigurationError
+from cf_gemma.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+Endpoint = Literal["run", "chat_completions"]
+Timeout = float | tuple[float, float] | None
+
+BASE_URL: Final = "https://api.cloudflare.com/client/v4"
+"""The API root of Cloudflare (developers.cloudflare.com/api, 2026-11)."""
+
+TIMEOUT: Final = 120.0
+"""Seconds of silence that are waited out by default."""
+
+ACCOUNT_VARIABLES: Final = ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID")
+TOKEN_VARIABLES: Final = ("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AUTH_TOKEN", "CF_AI_API_TOKEN")
+BASE_URL_VARIABLES: Final = ("CLOUDFLARE_BASE_URL",)
+
+_ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_GATEWAY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MODEL = re.compile(r"@?[A-Za-z0-9_][A-Za-z0-9._-]*(?:[/:][A-Za-z0-9_][A-Za-z0-9._-]*)*")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")
+_OWN_HEADERS: Final = frozenset({"authorization", "content-type", "content-length", "host", "accept-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The checked settings of one client. Raises ConfigurationError, which names the setting and never its value."""
+
+    account_id: str | None
+    api_token: SecretStr | None
+    base_url: str
+    endpoint: Endpoint
+    headers: dict[str, str] = field(repr=False)
+    """Headers of every request, `authorization` included."""
+    connect_timeout: float | None
+    timeout: float | None
+    """Seconds without a byte, and without a word of a streamed answer, before the call is given up."""
+    max_retries: int
+    wire_streaming: bool | Literal["auto"]
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        account_id: str | None = None,
+        api_token: str | SecretStr | None = None,
+        base_url: str | None = None,
+        endpoint: str = "run",
+        gateway: str | None = None,
+        session_affinity: str | None = None,
+        timeout: Timeout = TIMEOUT,
+        max_retries: int = 2,
+        wire_streaming: bool | str = "auto",
+        default_headers: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> Self:
+        """Settings from arguments, each of which beats its environment variable."""
+        if endpoint not in ("run", "chat_completions"):
+            raise ConfigurationError('endpoint must be "run" or "chat_completions"')
+        if wire_streaming not in (True, False, "auto"):
+            raise ConfigurationError('wire_streaming must be True, False or "auto"')
+        url = base_url or _first(BASE_URL_VARIABLES, environ)
+        account = account_id if account_id is not None else _first(ACCOUNT_VARIABLES, environ)
+        # An OpenAI-shaped server of one's own has no accounts, and must not be shown Cloudflare's token.
+        accountless = not account and url is not None and endpoint == "chat_completions"
+        token = _token(api_token, {} if accountless else environ)
+        if not accountless:
+            account = _account(account)
+            if token is None:
+                raise ConfigurationError(f"api_token is missing: pass api_token, or set {TOKEN_VARIABLES[0]}")
+        connect, read = _timeouts(timeout)
+        return cls(
+            account_id=account or None,
+            api_token=token,
+            base_url=_base_url(url or BASE_URL),
+            endpoint=endpoint,
+            headers=_headers(token, gateway, session_affinity, default_headers),
+            connect_timeout=connect,
+            timeout=read,
+            max_retries=_retries(max_retries),
+            wire_streaming=wire_streaming,
+        )
+
+    def url(self, model: str) -> str:
+        """Where a request for this model goes. Raises ConfigurationError for a model id that would bend the path."""
+        if not _MODEL.fullmatch(model):
+            raise ConfigurationError("model must be a model id such as @cf/google/gemma-4-26b-a4b-it")
+        if self.account_id is None:
+            return f"{self.base_url}/chat/completions"
+        root = f"{self.base_url}/accounts/{self.account_id}/ai"
+        return f"{root}/run/{model}" if self.endpoint == "run" else f"{root}/v1/chat/completions"
+
+
+def checked_headers(headers: Mapping[str, str] | None, setting: str) -> dict[str, str]:
+    """Caller's headers, lower case. Raises ConfigurationError for one that can't be sent or isn't the caller's."""
+    checked: dict[str, str] = {}
+    for name, value in (headers or {}).items():
+        # Not shown: whoever pastes a whole header line here may paste a token.
+        if not _matches(_HEADER_NAME, name):
+            raise ConfigurationError(f"{setting}: a header's name may have letters, digits and - only")
+        if name.lower() in _OWN_HEADERS:
+            raise ConfigurationError(f"{setting}: {name} can't be set here; the token is set with api_token")
+        if not _matches(_HEADER_VALUE, value):
+            raise ConfigurationError(f"{setting}: the value of {name} must be printable ASCII, without line ends")
+        checked[name.lower()] = value
+    return checked
+
+
+def _headers(
+    token: SecretStr | None,
+    gateway: str | None,
+    session_affinity: str | None,
+    default_headers: Mapping[str, str] | None,
+) -> dict[str, str]:
+    headers = {
+        "accept-encoding": "identity",
+        "content-type": "application/json",
+        "user-agent": f"cf-gemma/{__version__}",
+        **checked_headers(default_headers, "default_headers"),
+    }
+    if token is not None:
+        headers["authorization"] = f"Bearer {token.get_secret_value()}"
+    if gateway is not None:
+        if not _GATEWAY.fullmatch(gateway):
+            raise ConfigurationError("gateway must be the name of an AI Gateway: letters, digits, - and _, 64 at most")
+        headers["cf-aig-gateway-id"] = gateway
+    if session_affinity is not None:
+        if not _VISIBLE.fullmatch(session_affinity) or len(session_affinity) > 256:
+            raise ConfigurationError("session_affinity must be printable ASCII without spaces, 256 characters at most")
+        headers["x-session-affinity"] = session_affinity
+    return headers
+
+
+def _first(variables: tuple[str, ...], environ: Mapping[str, str]) -> str | None:
+    return next((environ[name] for name in variables if environ.get(name)), None)
+
+
+def _account(account: str | None) -> str:
+    if not account:
+        raise ConfigurationError(f"account_id is missing: pass account_id, or set {ACCOUNT_VARIABLES[0]}")
+    if not _ACCOUNT.fullmatch(account):
+        raise ConfigurationError(
+            f"account_id ({ACCOUNT_VARIABLES[0]}) may have letters, digits, - and _ only, without spaces or line ends; "
+            "Cloudflare's are 32 hexadecimal digits"
+        )
+    return account
+
+
+def _token(argument: str | SecretStr | None, environ: Mapping[str, str]) -> SecretStr | None:
+    if isinstance(argument, SecretStr):
+        argument = argument.get_secret_value()
+    token = argument if argument is not None else _first(TOKEN_VARIABLES, environ)
+    if token is None:
+        return None
+    setting = f"api_token ({TOKEN_VARIABLES[0]})"
+    if not token:
+        raise ConfigurationError(f"{setting} is empty")
+    if token[:7].lower() == "bearer ":
+        raise ConfigurationError(f'{setting} must be the token alone, without "Bearer "')
+    if not _VISIBLE.fullmatch(token):
+        raise ConfigurationError(f"{setting} has a space, a line end or a character outside ASCII in it; remove it")
+    return SecretStr(token)
+
+
+def _base_url(url: str) -> str:
+    setting = f"base_url ({BASE_URL_VARIABLES[0]})"
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        raise ConfigurationError(f"{setting} is not a URL") from None
+    if parts.scheme not in ("https", "http") or not host:
+        raise ConfigurationError(f"{setting} must begin with https:// and name a host")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment or "#" in url:
+        raise ConfigurationError(f"{setting} must be without user, query and fragment")
+    path = parts.path.rstrip("/")
+    if not _VISIBLE.fullmatch(url) or not _PATH.fullmatch(path) or "/.." in path or "/./" in f"{path}/":
+        raise ConfigurationError(f"{setting} has characters that don't belong into a URL's path")
+    if not _is_host(host):
+        raise ConfigurationError(f"{setting} names no host that can exist")
+    if parts.scheme == "http" and not _loopback(host):
+        raise ConfigurationError(f"{setting} must be https: plain http would show the token; only loopback may be http")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _matches(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _is_host(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return _HOST.fullmatch(host) is not None
+    return True
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _timeouts(timeout: Timeout) -> tuple[float | None, float | None]:
+    if timeout is None:
+        return None, None
+    if isinstance(timeout, tuple) and len(timeout) == 2:
+        connect, silence = timeout
+        return _seconds(connect), _seconds(silence)
+    return min(5.0, _seconds(timeout)), _seconds(timeout)
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise ConfigurationError(
+            "timeout must be seconds above 0, a pair (connect, read) of them, or None for no limit"
+        )
+    return float(value)
+
+
+def _retries(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigurationError("max_retries must be a whole number, 0 or more")
+    return value

@@ -1,0 +1,101 @@
+"""A streamed answer: bytes in, deltas out, and at the end a whole Completion or an error that carries what had come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from cf_gemma import reply
+from cf_gemma.answer import AnswerBuilder
+from cf_gemma.errors import GemmaError, ProtocolError, StreamTruncated
+from cf_gemma.jsonobject import as_object
+from cf_gemma.sse import EVENT_LIMIT, Event, EventDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from cf_gemma.completion import Completion, Delta
+
+
+class ChatStream:
+    """Decodes one event stream. It is whole if, and only if, `[DONE]` or a finish reason came."""
+
+    def __init__(
+        self, headers: Mapping[str, str], answer: AnswerBuilder | None = None, *, event_limit: int = EVENT_LIMIT
+    ) -> None:
+        self.done = False
+        """Whether `[DONE]` has come: nothing after it counts."""
+        self.events = 0
+        """How many events have come. Comments, which servers send to keep a connection alive, aren't events."""
+        self._headers = headers
+        self._decoder = EventDecoder(event_limit)
+        self._answer = answer or AnswerBuilder(headers)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer is whole."""
+        return self.done or self._answer.finished
+
+    def feed(self, chunk: bytes) -> Iterator[Delta]:
+        """The deltas that this chunk completes. Raises ApiError for an error event, ProtocolError for a broken one."""
+        try:
+            for event in self._decoder.feed(chunk):
+                yield from self._event(event)
+        except GemmaError as error:
+            error.partial = self.partial()
+            raise
+
+    def close(self) -> Iterator[Delta]:
+        """The deltas of a last event that the end of the body left unfinished, if it can be read."""
+        try:
+            for event in self._decoder.close():
+                yield from self._event(event)
+        except ProtocolError:
+            # The body was cut within this event; completion() judges whether the answer is.
+            return
+        except GemmaError as error:
+            error.partial = self.partial()
+            raise
+
+    def completion(self) -> Completion:
+        """The whole answer. Raises StreamTruncated when it isn't whole."""
+        if self.finished:
+            return self._answer.completion()
+        raise StreamTruncated(
+            "the stream ended without a finish reason and without [DONE]",
+            request_id=reply.request_id(self._headers),
+            partial=self.partial(),
+        )
+
+    def partial(self) -> Completion | None:
+        """What has come so far; None when nothing of the answer has."""
+        return self._answer.completion(ended=False) if self._answer.begun else None
+
+    def _event(self, event: Event) -> Iterator[Delta]:
+        data = event.data
+        if self.done or not (data or event.type == b"error"):
+            return
+        self.events += 1
+        if data == b"[DONE]":
+            self.done = True
+            return
+        if event.type == b"error":
+            raise self._error(data)
+        try:
+            chunk = as_object(from_json(data, allow_inf_nan=False))
+        except ValueError:
+            chunk = None
+        if chunk is None:
+            chunk = reply.decoded(data, self._headers)
+        if ("choices" not in chunk or "error" in chunk or "errors" in chunk) and reply.is_error(chunk):
+            raise reply.api_error(chunk, self._headers)
+        yield from self._answer.add(chunk)
+
+    def _error(self, data: bytes) -> GemmaError:
+        payload: dict[str, Any] | str
+        try:
+            payload = reply.decoded(data, self._headers)
+        except ProtocolError:
+            payload = reply.excerpt(data)
+        return reply.api_error(payload, self._headers)

@@ -1,0 +1,141 @@
+"""Tool calls, put together from the pieces in which the back-ends send them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json, to_json
+
+from cf_gemma.completion import InvalidToolCall, ToolCall, ToolCallDelta
+from cf_gemma.jsonobject import as_object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class ToolCallAssembler:
+    """Assembles the tool calls of one choice.
+
+    Pieces come in many manners (captured, or known from the servers behind the service): a whole call at once or
+    argument by argument, an index that is missing or is the tool's place in the request, two calls on one index,
+    arguments before the name, arguments as an object, a closing piece of nulls. A call keeps its place from the moment
+    in which it begins, and is shown once its name is known.
+    """
+
+    def __init__(self, choice: int = 0) -> None:
+        self._choice = choice
+        self._calls: list[_Call] = []
+        self._by_index: dict[int, _Call] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def feed(self, pieces: list[Any], answer_id: str) -> Iterator[ToolCallDelta]:
+        """The deltas that these entries of a `tool_calls` array give.
+
+        `answer_id` seeds the ids that the wire left out.
+        """
+        for place, entry in enumerate(pieces):
+            if (found := as_object(entry)) is not None:
+                piece = _Piece(found, place)
+                if (call := self._call(piece)) is not None:
+                    yield from self._advance(call, piece, answer_id)
+
+    def close(self, *, cut: bool) -> tuple[tuple[ToolCall, ...], tuple[InvalidToolCall, ...]]:
+        """The calls that may be executed, and those that must not be.
+
+        `cut`: the answer was cut off, so a call without arguments may have lost them.
+        """
+        results = [call.result(cut=cut) for call in self._calls]
+        valid = tuple(result for result in results if isinstance(result, ToolCall))
+        return valid, tuple(result for result in results if isinstance(result, InvalidToolCall))
+
+    def _call(self, piece: _Piece) -> _Call | None:
+        call = self._by_index.get(piece.index)
+        if call is not None and not piece.begins_after(call):
+            return call
+        if piece.empty:
+            return None
+        call = self._by_index[piece.index] = _Call(len(self._calls))
+        self._calls.append(call)
+        return call
+
+    def _advance(self, call: _Call, piece: _Piece, answer_id: str) -> Iterator[ToolCallDelta]:
+        call.wire_id = call.wire_id or piece.id
+        call.parts.append(piece.arguments)
+        if call.name:
+            if piece.arguments:
+                yield ToolCallDelta(call.place, arguments=piece.arguments, choice=self._choice)
+        elif piece.name:
+            call.name = piece.name
+            taken = {other.id for other in self._calls if other is not call}
+            call.id = call.wire_id if call.wire_id and call.wire_id not in taken else self._made_id(call, answer_id)
+            yield ToolCallDelta(call.place, call.id, call.name, "".join(call.parts), self._choice)
+
+    def _made_id(self, call: _Call, answer_id: str) -> str:
+        """An id for a call that came without one of its own: the same whenever the same answer is replayed."""
+        seed = f"{answer_id}/{self._choice}/{call.place}"
+        return f"call_{hashlib.sha256(seed.encode()).hexdigest()[:24]}"
+
+
+class _Call:
+    __slots__ = ("id", "name", "parts", "place", "wire_id")
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+        self.wire_id = ""
+        self.id = ""
+        self.name = ""
+        self.parts: list[str] = []
+
+    def whole(self) -> bool:
+        return as_object(_decoded("".join(self.parts))) is not None
+
+    def result(self, *, cut: bool) -> ToolCall | InvalidToolCall:
+        arguments = "".join(self.parts)
+        if not cut and not arguments.strip():
+            arguments = "{}"
+        args = as_object(_decoded(arguments))
+        identity = self.id or self.wire_id
+        if not self.name:
+            return InvalidToolCall(identity, "", arguments, "the call has no function name")
+        if args is not None:
+            return ToolCall(identity, self.name, arguments, args)
+        return InvalidToolCall(identity, self.name, arguments, "the arguments are not a complete JSON object")
+
+
+class _Piece:
+    __slots__ = ("arguments", "id", "index", "name")
+
+    def __init__(self, entry: dict[str, Any], place: int) -> None:
+        # Native calls have name and arguments at the top.
+        source = as_object(entry.get("function")) or entry
+        index = entry.get("index")
+        self.index: int = index if isinstance(index, int) else place
+        self.id = str(entry.get("id") or "")
+        self.name = str(source.get("name") or "")
+        arguments = source.get("arguments")
+        if arguments is None:
+            self.arguments = ""
+        else:
+            self.arguments = arguments if isinstance(arguments, str) else to_json(arguments).decode()
+
+    @property
+    def empty(self) -> bool:
+        return not (self.id or self.name or self.arguments)
+
+    def begins_after(self, call: _Call) -> bool:
+        """Whether this piece begins a new call although it bears the index of `call`."""
+        other_id = bool(self.id and call.wire_id and self.id != call.wire_id)
+        if other_id and self.name and call.name:
+            return True
+        name_again = bool(self.name and call.name and self.arguments and not self.id)
+        return (other_id or name_again) and call.whole()
+
+
+def _decoded(arguments: str) -> object:
+    try:
+        return from_json(arguments, allow_inf_nan=False)
+    except ValueError:
+        return None

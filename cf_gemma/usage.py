@@ -1,0 +1,78 @@
+"""Token counts, made exact from whatever a stream reports: increments, running totals, a closing tail, or nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from cf_gemma.completion import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_ABSURD: Final = 1e18
+"""More than any count can be."""
+
+
+class UsageMeter:
+    """Collects the `usage` objects of one answer.
+
+    Workers AI reports per chunk (each chunk's own increment, captured 2026-10), older models report running totals
+    (2026-04), and the native route closes with a total that counts above all.
+    """
+
+    def __init__(self) -> None:
+        self._reports: list[dict[str, Any]] = []
+        self._total: dict[str, Any] | None = None
+        self.add = self._reports.append
+        """Takes the usage of a chunk; what it means is found out at the end, off the per-token path."""
+
+    def close(self, report: dict[str, Any], *, total: bool) -> None:
+        """Takes the usage of a chunk without choices: a total, as one that counts the prompt is, or an increment."""
+        if total or _count(report, "prompt_tokens"):
+            self._total = report
+        else:
+            self.add(report)
+
+    def usage(self) -> Usage | None:
+        """The whole answer's usage so far; None when none was reported."""
+        if self._total is not None:
+            return _combined([self._total], sum)
+        if not self._reports:
+            return None
+        # Increments count the prompt once, running totals again and again.
+        counted = sum(1 for report in self._reports if _count(report, "prompt_tokens"))
+        return _combined(self._reports, sum if counted <= 1 else max)
+
+
+def _combined(reports: list[dict[str, Any]], combine: Callable[[Iterable[float]], float]) -> Usage:
+    def over(read: Callable[[dict[str, Any]], float | None]) -> float | None:
+        known = [value for value in map(read, reports) if value is not None]
+        return combine(known) if known else None
+
+    prompt = int(over(lambda report: _count(report, "prompt_tokens")) or 0)
+    completion = int(over(lambda report: _count(report, "completion_tokens")) or 0)
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=int(over(lambda report: _count(report, "total_tokens")) or prompt + completion),
+        cached_tokens=_whole(over(lambda report: _detail(report, "prompt_tokens_details", "cached_tokens"))),
+        reasoning_tokens=_whole(over(lambda report: _detail(report, "completion_tokens_details", "reasoning_tokens"))),
+        neurons=over(lambda report: _count(report, "neurons")),
+    )
+
+
+def _detail(report: dict[str, Any], group: str, name: str) -> float | None:
+    details = report.get(group)
+    return _count(cast("dict[str, Any]", details), name) if isinstance(details, dict) else None
+
+
+def _count(report: dict[str, Any], name: str) -> float | None:
+    value = report.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    # 1e999 decodes to infinity, which is no count.
+    return value if 0 <= value < _ABSURD else None
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

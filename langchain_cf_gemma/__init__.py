@@ -1,0 +1,15 @@
+"""LangChain's chat model for Gemma 4 on Cloudflare Workers AI: `ChatCloudflareGemma`."""
+
+try:
+    import langchain_core as _langchain_core
+except ImportError as error:
+    raise ImportError('langchain_cf_gemma needs LangChain: pip install "cf-gemma[langchain]"') from error
+
+from langchain_cf_gemma.chat_model import ChatCloudflareGemma
+from langchain_cf_gemma.registry import register_init_chat_model
+from langchain_cf_gemma.translator import register as _register_translator
+
+del _langchain_core
+_register_translator()
+
+__all__ = ["ChatCloudflareGemma", "register_init_chat_model"]

@@ -1,0 +1,261 @@
+"""ChatCloudflareGemma: Gemma 4 on Cloudflare Workers AI as a LangChain chat model."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.utils.utils import LC_ID_PREFIX
+from typing_extensions import override
+
+from cf_gemma import TextDelta
+from cf_gemma.model import MODEL
+from langchain_cf_gemma.arguments import call_options
+from langchain_cf_gemma.chunks import Chunks, to_result
+from langchain_cf_gemma.errors import InvalidRequest, as_langchain
+from langchain_cf_gemma.events import Events
+from langchain_cf_gemma.fields import ConfiguredGemma
+from langchain_cf_gemma.messages import to_wire
+from langchain_cf_gemma.structured import answer_format, parsed, parser_for, to_response_format, tool_name
+from langchain_cf_gemma.tools import to_tool_choice, to_tools
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.messages import AIMessage, BaseMessage
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
+    from langchain_core.runnables import Runnable
+    from langchain_protocol.protocol import MessagesData
+
+    from cf_gemma import Options
+    from langchain_cf_gemma.structured import Method, Schema
+    from langchain_cf_gemma.tools import Tool, ToolChoice
+
+
+class ChatCloudflareGemma(ConfiguredGemma):
+    """Cloudflare Workers AI chat model integration for Gemma 4 (`@cf/google/gemma-4-26b-a4b-it`).
+
+    Setup:
+        `pip install "cf-gemma[langchain]"`, and set `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_API_TOKEN`.
+
+    Instantiate and invoke:
+        ```python
+        from langchain_cf_gemma import ChatCloudflareGemma
+
+        model = ChatCloudflareGemma(temperature=0.2, max_tokens=2048)
+        message = model.invoke("Name three rivers of France.")
+        message.text, message.usage_metadata, message.response_metadata["total_cost"]
+        ```
+
+    Reasoning is in `message.additional_kwargs["reasoning_content"]`, and in `message.content_blocks` as a standard
+    `reasoning` block; `thinking=False` switches it off, here or per call.
+
+    Errors are of both families, cf_gemma's and LangChain's: see `langchain_cf_gemma.errors`. An answer is whole, or
+    an error says what was missing and holds in `.partial` what had arrived.
+    """
+
+    # --- Calls -------------------------------------------------------------------------------------------------------
+
+    @override
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        options = self._options(stop, kwargs)
+        with as_langchain():
+            completion = self.client.chat(to_wire(messages), **options)
+        return to_result(completion, _model(options), unfenced=_is_json(options))
+
+    @override
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        options = self._options(stop, kwargs)
+        with as_langchain():
+            completion = await self.async_client.chat(to_wire(messages), **options)
+        return to_result(completion, _model(options), unfenced=_is_json(options))
+
+    @override
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        options, facts = self._streamed(stop, kwargs)
+        chunks = Chunks(**facts)
+        with as_langchain(), closing(self.client.stream(to_wire(messages), **options)) as answer:
+            for said in answer:
+                for chunk in chunks.of(said):
+                    if run_manager:
+                        run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield chunk
+
+    @override
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        options, facts = self._streamed(stop, kwargs)
+        chunks = Chunks(**facts)
+        with as_langchain():
+            async with aclosing(self.async_client.stream(to_wire(messages), **options)) as answer:
+                async for said in answer:
+                    for chunk in chunks.of(said):
+                        if run_manager:
+                            await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                        yield chunk
+
+    def _stream_chat_model_events(
+        self,
+        messages: list[BaseMessage],
+        *,
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun,
+        **kwargs: Any,
+    ) -> Iterator[MessagesData]:
+        options, facts = self._streamed(stop, kwargs)
+        events = Events(f"{LC_ID_PREFIX}-{run_manager.run_id}", **facts)
+        with as_langchain(), closing(self.client.stream(to_wire(messages), **options)) as answer:
+            for said in answer:
+                if isinstance(said, TextDelta):  # Tracers take the time to the first token from this.
+                    run_manager.on_llm_new_token(said.text)
+                yield from events.of(said)
+            yield from events.end()
+
+    async def _astream_chat_model_events(
+        self,
+        messages: list[BaseMessage],
+        *,
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun,
+        **kwargs: Any,
+    ) -> AsyncIterator[MessagesData]:
+        options, facts = self._streamed(stop, kwargs)
+        events = Events(f"{LC_ID_PREFIX}-{run_manager.run_id}", **facts)
+        with as_langchain():
+            async with aclosing(self.async_client.stream(to_wire(messages), **options)) as answer:
+                async for said in answer:
+                    if isinstance(said, TextDelta):
+                        await run_manager.on_llm_new_token(said.text)
+                    for event in events.of(said):
+                        yield event
+            for event in events.end():
+                yield event
+
+    def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> Options:
+        with as_langchain():
+            return call_options(self._option_fields(), stop, kwargs)
+
+    def _streamed(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
+        """The parameters of a streamed call, and what its chunks must know of them."""
+        options = self._options(stop, kwargs)
+        if (options.get("n") or 1) > 1:
+            raise InvalidRequest("n must be 1 in a stream: use generate(), with disable_streaming=True.")
+        usage = kwargs.get("stream_usage", self.stream_usage)
+        return options, {"model": _model(options), "usage": usage, "unfenced": _is_json(options)}
+
+    # --- Tools and structured output ---------------------------------------------------------------------------------
+
+    @override
+    def bind_tools(  # pyright: ignore[reportIncompatibleMethodOverride]  # wider than core's, which lacks True and dicts
+        self,
+        tools: Sequence[Tool],
+        *,
+        tool_choice: ToolChoice = None,
+        strict: bool | None = None,
+        parallel_tool_calls: bool | None = None,
+        response_format: Schema | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with tools to call.
+
+        Args:
+            tools: Tools, functions, Pydantic classes, TypedDicts, JSON schemas with a title, or chat completions',
+                Anthropic's or Bedrock's dicts.
+            tool_choice: `"auto"`, `"none"`; `"any"`, `"required"` or True for at least one call; a tool's name for a
+                call of that one; or an object.
+            strict: Whether arguments must match the schema exactly.
+            parallel_tool_calls: Whether several calls at once are allowed.
+            response_format: A schema that the answer's text must match.
+            **kwargs: Any parameter of a call.
+
+        Raises:
+            InvalidRequest: `tool_choice` names no tool.
+            ValueError: Something in `tools` isn't one.
+        """
+        listed = to_tools(tools, strict=strict)
+        with as_langchain():
+            choice = to_tool_choice(tool_choice, listed)
+        bound: dict[str, Any] = {
+            "tools": listed or None,
+            "tool_choice": choice,
+            "parallel_tool_calls": parallel_tool_calls,
+            "response_format": None if response_format is None else to_response_format(response_format, strict=strict),
+        }
+        return self.bind(**{name: value for name, value in bound.items() if value is not None}, **kwargs)
+
+    @override
+    def with_structured_output(  # pyright: ignore[reportIncompatibleMethodOverride]  # core keeps `method` in kwargs
+        self,
+        schema: Schema | None = None,
+        *,
+        method: Method = "json_schema",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """The model with answers in the form of a schema. Thinking is off, unless set here or on the model.
+
+        Args:
+            schema: A Pydantic class (answers are instances of it), a TypedDict, or a JSON schema with a title (answers
+                are dicts). None only with `method="json_mode"`.
+            method: `"json_schema"` constrains the answer's text; `"function_calling"` makes the schema a tool and
+                forces its call; `"json_mode"` asks for some JSON object, whose form the prompt must describe.
+            include_raw: Whether to return a dict of `raw` (the message), `parsed` and `parsing_error`.
+            strict: Passed on with the schema.
+            **kwargs: Any parameter of a call.
+
+        Raises:
+            InvalidRequest: An unknown method, or no schema.
+            ValueError: A schema that isn't one, such as a JSON schema without a title.
+
+        When used, the runnable raises IncompleteOutput for an answer that is cut off or empty,
+        ReasoningBudgetExceeded when thinking left no room for one, and OutputParserException for one that doesn't
+        match the schema.
+        """
+        if self.thinking is None:
+            kwargs.setdefault("thinking", False)
+        kwargs["ls_structured_output_format"] = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
+        with as_langchain():
+            parser = parser_for(schema, method)
+            if method == "function_calling":
+                forced = tool_name(schema)
+                kwargs |= {"tool_choice": forced, "strict": strict, "parallel_tool_calls": False}
+                llm = self.bind_tools([cast("Tool", schema)], **kwargs)
+            else:
+                llm = self.bind(response_format=answer_format(schema, method, strict=strict), **kwargs)
+        return parsed(llm, parser, method, include_raw=include_raw)
+
+
+def _model(options: Options) -> str:
+    return options.get("model") or MODEL
+
+
+def _is_json(options: Options) -> bool:
+    """Whether the answer's text is to be JSON."""
+    wanted = options.get("response_format") or {}
+    return wanted.get("type") in {"json_schema", "json_object"}

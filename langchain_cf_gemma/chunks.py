@@ -1,0 +1,186 @@
+"""What the model says -> LangChain messages: deltas to chunks, a completion to a message. Pure.
+
+A message and the sum of its stream's chunks are equal because both take all that isn't text, reasoning or a tool call
+from the one Completion, which in a stream becomes the last chunk. Nothing is told twice: core adds up the numbers and
+concatenates the strings that two chunks repeat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
+from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.utils.json import parse_partial_json
+
+from cf_gemma import Completion, ReasoningDelta, TextDelta
+from langchain_cf_gemma.fences import FenceStripper, without_fence
+from langchain_cf_gemma.translator import PROVIDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cf_gemma import Choice, Delta, InvalidToolCall, Usage
+
+_PROVIDED = {"model_provider": PROVIDER}
+_REPLICA = "-external"
+"""A suffix that one of the service's back-ends puts behind the model's id."""
+_STOPPED_BY = frozenset({"matched_stop", "stop_reason"})
+"""What ended the answer: of interest when it is one of the caller's stop texts, and not as the number of a token."""
+
+
+class Chunks:
+    """One stream's deltas as chunks, each of which holds one kind of content."""
+
+    def __init__(self, model: str, *, usage: bool = True, unfenced: bool = False) -> None:
+        """For a stream of this model.
+
+        Args:
+            model: The model's id, told when the service doesn't tell it.
+            usage: Whether the last chunk has `usage_metadata`.
+            unfenced: Whether the text is JSON, from which a Markdown fence is to be taken away.
+        """
+        self._model = model
+        self._usage = usage
+        self._fence = FenceStripper() if unfenced else None
+        self._places: dict[str, int] = {}
+
+    def of(self, said: Delta | Completion) -> Iterator[ChatGenerationChunk]:
+        """The chunks for one thing said: one for a delta; for the completion, all that ends the stream."""
+        if isinstance(said, TextDelta):
+            text = self._fence.feed(said.text) if self._fence else said.text
+            if text:
+                yield _chunk(text)
+        elif isinstance(said, ReasoningDelta):
+            yield _chunk(additional_kwargs={"reasoning_content": said.text})
+        elif isinstance(said, Completion):
+            yield from self._end(said)
+        else:
+            if said.id is not None:
+                self._places[said.id] = said.index
+            call = tool_call_chunk(name=said.name, args=said.arguments, id=said.id, index=said.index)
+            yield _chunk(tool_call_chunks=[call])
+
+    def _end(self, completion: Completion) -> Iterator[ChatGenerationChunk]:
+        choice = completion.choices[0]
+        if self._fence and (rest := self._fence.close()):
+            yield _chunk(rest)
+        for call in choice.invalid_tool_calls:
+            yield self._marked_invalid(call)
+        yield _chunk(
+            response_metadata=response_metadata(completion, choice, self._model),
+            usage_metadata=usage_metadata(completion.usage) if self._usage and completion.usage else None,
+            chunk_position="last",
+        )
+
+    def _marked_invalid(self, call: InvalidToolCall) -> ChatGenerationChunk:
+        suffix = breaking_suffix(call.arguments)
+        place = self._places.get(call.id)
+        if place is None:  # A call that never got its name was never shown.
+            place = self._places[call.id] = len(self._places)
+            mark = tool_call_chunk(name=call.name, args=call.arguments + suffix, id=call.id or None, index=place)
+        else:
+            mark = tool_call_chunk(args=suffix, index=place)
+        return _chunk(tool_call_chunks=[mark])
+
+
+def to_result(completion: Completion, model: str, *, unfenced: bool = False) -> ChatResult:
+    """The whole answer: a generation for each choice. Usage stands on the first one only, so that sums are right."""
+    choices = completion.choices
+    if unfenced:
+        choices = [replace(choice, text=without_fence(choice.text)) for choice in choices]
+    messages = [to_message(completion, choice, model) for choice in choices]
+    messages[0].usage_metadata = usage_metadata(completion.usage) if completion.usage else None
+    told = {name: messages[0].response_metadata.get(name) for name in ("model_name", "token_usage")}
+    return ChatResult(generations=[ChatGeneration(message=message) for message in messages], llm_output=told)
+
+
+def combined_usage(llm_outputs: Iterable[dict[str, Any] | None]) -> dict[str, Any]:
+    """What `generate` tells of several prompts together: the model's name, and the sum of the usage."""
+    told = [output for output in llm_outputs if output]
+    usage = [output["token_usage"] for output in told if output.get("token_usage")]
+    if not told:
+        return {}
+    return {"model_name": told[-1].get("model_name"), "token_usage": reduce(_summed, usage, {})}
+
+
+def _summed(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    both = dict(left)
+    for name, number in right.items():
+        if isinstance(number, dict):
+            both[name] = _summed(left.get(name, {}), cast("dict[str, Any]", number))
+        else:
+            both[name] = left.get(name, 0) + number
+    return both
+
+
+def to_message(completion: Completion, choice: Choice, model: str) -> AIMessage:
+    """One choice as a message, without its usage."""
+    return AIMessage(
+        content=choice.text,
+        additional_kwargs={"reasoning_content": choice.reasoning} if choice.reasoning else {},
+        tool_calls=[tool_call(name=call.name, args=call.args, id=call.id) for call in choice.tool_calls],
+        invalid_tool_calls=[
+            invalid_tool_call(name=call.name, args=call.arguments, id=call.id or None, error=call.error)
+            for call in choice.invalid_tool_calls
+        ],
+        response_metadata=response_metadata(completion, choice, model),
+    )
+
+
+def response_metadata(completion: Completion, choice: Choice, model: str) -> dict[str, Any]:
+    """All that isn't content, under LangChain's names; what the service didn't say is absent."""
+    usage = completion.usage
+    facts: dict[str, Any] = {
+        **completion.extra,
+        **{name: fact for name, fact in choice.extra.items() if name not in _STOPPED_BY or isinstance(fact, str)},
+        **_PROVIDED,
+        "model_name": completion.model.removesuffix(_REPLICA) or model,
+        "finish_reason": choice.finish_reason,
+        "id": completion.id,
+        "created": completion.created or None,
+        "request_id": completion.request_id,
+        "headers": completion.headers,
+        "logprobs": choice.logprobs,
+    }
+    if usage:
+        facts |= {"token_usage": usage.to_dict(), "neurons": usage.neurons, "total_cost": usage.cost}
+    return {name: fact for name, fact in facts.items() if fact not in (None, "", {})}
+
+
+def usage_metadata(usage: Usage) -> UsageMetadata:
+    """Token counts in LangChain's words. Costs are in `response_metadata`: core can add up whole numbers only."""
+    told = UsageMetadata(
+        input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens, total_tokens=usage.total_tokens
+    )
+    if usage.cached_tokens is not None:
+        told["input_token_details"] = InputTokenDetails(cache_read=usage.cached_tokens)
+    if usage.reasoning_tokens is not None:
+        told["output_token_details"] = OutputTokenDetails(reasoning=usage.reasoning_tokens)
+    return told
+
+
+def breaking_suffix(arguments: str) -> str:
+    """The shortest end that makes core file these arguments under `invalid_tool_calls`.
+
+    Core repairs cut JSON, so `{"path": "/home/an` would become a valid call with half an argument. It doesn't repair a
+    bracket that was never opened.
+    """
+    return next(suffix for suffix in ("", "]", "}", '"]', '"}', '""]', '""}') if not _accepted(arguments + suffix))
+
+
+def _accepted(arguments: str) -> bool:
+    """Whether core would take this text for the arguments of a valid call."""
+    try:
+        return not arguments or isinstance(parse_partial_json(arguments), dict)
+    except ValueError:
+        return False
+
+
+def _chunk(content: str = "", **fields: Any) -> ChatGenerationChunk:
+    fields.setdefault("response_metadata", _PROVIDED)
+    return ChatGenerationChunk(message=AIMessageChunk(content=content, **fields))

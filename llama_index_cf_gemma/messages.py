@@ -1,0 +1,186 @@
+"""LlamaIndex messages as chat-completions messages. Nothing of the caller's is changed, nothing stray is sent."""
+
+from __future__ import annotations
+
+import base64
+from io import IOBase
+from typing import TYPE_CHECKING, Any, Final
+
+from llama_index.core.base.llms.types import (
+    CachePoint,
+    CitableBlock,
+    CitationBlock,
+    DocumentBlock,
+    ImageBlock,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+
+from cf_gemma.errors import InvalidRequest, UnsupportedContent
+from llama_index_cf_gemma.calls import wire_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from llama_index.core.base.llms.types import BaseContentBlock, ChatMessage
+
+Wire = dict[str, Any]
+"""One chat-completions message, or one part of its content."""
+
+ASSISTANTS: Final = frozenset({MessageRole.ASSISTANT, MessageRole.CHATBOT, MessageRole.MODEL})
+SYSTEMS: Final = frozenset({MessageRole.SYSTEM, MessageRole.DEVELOPER})
+TOOLS: Final = frozenset({MessageRole.TOOL, MessageRole.FUNCTION})
+
+
+def to_wire(messages: Sequence[ChatMessage]) -> list[Wire]:
+    """The messages as `cf_gemma` takes them; it knows where reasoning and images may go.
+
+    - Gemma's template has one system turn, at the start: leading system messages are joined into it, and later ones
+      (agents add some) become user turns that say so.
+    - A tool result without an id answers the oldest open call; one whose call is no longer in the history becomes a
+      user turn.
+    - An assistant turn that says nothing (reasoning only) is left out.
+
+    Raises:
+        UnsupportedContent: audio, video, a document that isn't text.
+        InvalidRequest: a tool call outside an assistant turn, or with arguments that are not a JSON object.
+    """
+    transcript = _Transcript()
+    for message in messages:
+        if message.role in ASSISTANTS:
+            transcript.assistant(message)
+        elif message.role in TOOLS:
+            transcript.tool(message)
+        elif message.role in SYSTEMS:
+            transcript.system(message)
+        else:
+            transcript.user(message)
+    return transcript.wire
+
+
+class _Transcript:
+    """The wire messages so far, and the calls that wait for their results."""
+
+    def __init__(self) -> None:
+        self.wire: list[Wire] = []
+        self.open_calls: list[tuple[str, str]] = []
+        self.calls_seen = 0
+
+    def system(self, message: ChatMessage) -> None:
+        content = _content(message.blocks)
+        if not self.wire:
+            self.wire.append({"role": "system", "content": content})
+        elif self.wire[-1]["role"] != "system":
+            self._user("System instruction:", content)
+        else:
+            first = self.wire[-1]["content"]
+            # Parts where there is an image: cf_gemma says that only user turns may have one.
+            both_text = isinstance(first, str) and isinstance(content, str)
+            self.wire[-1]["content"] = f"{first}\n\n{content}" if both_text else [*_listed(first), *_listed(content)]
+
+    def user(self, message: ChatMessage) -> None:
+        self.open_calls = []
+        self.wire.append({"role": "user", "content": _content(message.blocks)})
+
+    def assistant(self, message: ChatMessage) -> None:
+        calls = wire_calls(message, first_number=self.calls_seen)
+        self.calls_seen += len(calls)
+        content = _content(block for block in message.blocks if not isinstance(block, ToolCallBlock))
+        turn: Wire = {"role": "assistant", "content": content}
+        if calls:
+            self.open_calls = [(call["id"], call["function"]["name"]) for call in calls]
+            turn["tool_calls"] = calls
+        reasoning = "\n".join(
+            block.content for block in message.blocks if isinstance(block, ThinkingBlock) and block.content
+        )
+        if reasoning:
+            turn["reasoning_content"] = reasoning
+        if content or calls:
+            self.wire.append(turn)
+
+    def tool(self, message: ChatMessage) -> None:
+        content = _content(message.blocks)
+        call = self._answered(message.additional_kwargs.get("tool_call_id"))
+        if call is None:
+            self._user("Result of an earlier tool call:", content)
+        else:
+            call_id, name = call
+            self.wire.append({"role": "tool", "tool_call_id": call_id, "name": name, "content": content})
+
+    def _user(self, title: str, content: str | list[Wire]) -> None:
+        titled = f"{title}\n{content}" if isinstance(content, str) else [_text(title), *content]
+        self.wire.append({"role": "user", "content": titled})
+
+    def _answered(self, call_id: str | None) -> tuple[str, str] | None:
+        for at, (open_id, _) in enumerate(self.open_calls):
+            if call_id is None or call_id == open_id:
+                return self.open_calls.pop(at)
+        return None
+
+
+def _content(blocks: Iterable[BaseContentBlock]) -> str | list[Wire]:
+    """One text where there is nothing but text, joined as `ChatMessage.content` joins it; else the parts."""
+    parts = [part for block in blocks for part in _parts(block)]
+    if all(part["type"] == "text" for part in parts):
+        return "\n".join(part["text"] for part in parts)
+    return [part for part in parts if part.get("text") != ""]
+
+
+def _parts(block: BaseContentBlock) -> list[Wire]:
+    match block:
+        case TextBlock():
+            return [_text(block.text)]
+        case ImageBlock():
+            image_url = {"url": _image_url(block), **({"detail": block.detail} if block.detail else {})}
+            return [{"type": "image_url", "image_url": image_url}]
+        case DocumentBlock():
+            return [_text(f"{block.title}:\n{_document_text(block)}")]
+        case CitableBlock() | CitationBlock():
+            return [_text(f"{block.title} ({block.source}):"), *(p for b in block.nested_blocks for p in _parts(b))]
+        case ThinkingBlock() | CachePoint():
+            # Reasoning has a field of its own; the service caches prefixes without being told where they end.
+            return []
+        case ToolCallBlock():
+            raise InvalidRequest(f"the call of {block.tool_name!r} stands outside an assistant message")
+        case _:
+            kind = type(block).__name__
+            raise UnsupportedContent(f"{kind}: Gemma 4 26B takes text and images; send a transcript, or single frames")
+
+
+def _listed(content: str | list[Wire]) -> list[Wire]:
+    return [_text(content)] if isinstance(content, str) else content
+
+
+def _text(text: str) -> Wire:
+    return {"type": "text", "text": text}
+
+
+def _image_url(block: ImageBlock) -> str:
+    """A data: URL, or the block's own URL. `block.resolve_image()` is not for URLs: it would fetch them, unguarded."""
+    if isinstance(block.image, IOBase):
+        block.image.seek(0)
+        encoded = base64.b64encode(block.image.read())
+        block.image.seek(0)
+    elif block.image:
+        encoded = block.image
+    elif block.path is not None:
+        encoded = base64.b64encode(block.path.read_bytes())
+    elif block.url is not None:
+        return str(block.url)
+    else:
+        raise InvalidRequest("an ImageBlock has neither image, path nor url")
+    return f"data:{block.image_mimetype or 'image/png'};base64,{encoded.decode('ascii')}"
+
+
+def _document_text(block: DocumentBlock) -> str:
+    kind = block.document_mimetype or ""
+    if not block.data and block.path is None and not (block.url or "").startswith("data:"):
+        raise UnsupportedContent(f"document {block.title!r} is a URL, or empty; pass its data or its path")
+    if kind and not kind.startswith("text/") and not kind.endswith(("json", "xml", "yaml")):
+        raise UnsupportedContent(f"document {block.title!r} is {kind}: Gemma 4 26B takes text; extract it first")
+    try:
+        return block.resolve_document().read().decode("utf-8")
+    except UnicodeDecodeError:
+        raise UnsupportedContent(f"document {block.title!r} is not UTF-8 text; extract its text first") from None

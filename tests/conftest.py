@@ -1,0 +1,20 @@
+"""What holds for every test: no credentials and no proxies of the machine, and no call out of it."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+_OF_THE_MACHINE = re.compile(
+    r".*_proxy|cloudflare_.*|cf_.*|langsmith_.*|langchain_tracing.*|lc_output_version", re.IGNORECASE
+)
+CREDENTIALS = {name: os.environ.get(name) for name in ("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_TOKEN")}
+"""What the environment held before it was cleared: recording against the service needs them."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _neutral_environment() -> None:
+    for name in [name for name in os.environ if _OF_THE_MACHINE.fullmatch(name)]:
+        del os.environ[name]

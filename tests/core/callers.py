@@ -1,0 +1,147 @@
+"""One face for Gemma and AsyncGemma, so that each test of the network is written once and run through both."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, closing
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from cf_gemma import AsyncGemma, Gemma
+from cf_gemma.transport import AsyncTransport, SyncTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import httpx
+
+    from cf_gemma.completion import Completion, Delta
+
+ACCOUNT, TOKEN = "acc", "cf-canary-0123456789"
+
+
+class SyncCaller:
+    """Calls through Gemma. Waits between attempts are noted, not waited."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self._models: list[Gemma] = []
+
+    def model(self, base_url: str, http_client: httpx.Client | None = None, **given: Any) -> Gemma:
+        """A model at this address."""
+        model = Gemma(ACCOUNT, TOKEN, base_url=base_url, http_client=http_client, **given)
+        transport = SyncTransport(model.settings, http_client, sleep=self.waits.append, dice=lambda: 0.0)
+        vars(model)["_transport"] = transport
+        self._models.append(model)
+        return model
+
+    def chat(self, model: Gemma, messages: Any = "hi", **options: Any) -> Completion:
+        """A whole answer."""
+        return model.chat(messages, **options)
+
+    def stream(
+        self, model: Gemma, into: list[Delta | Completion] | None = None, **options: Any
+    ) -> list[Delta | Completion]:
+        """All that a stream says; `into` holds what it said before an error."""
+        items = [] if into is None else into
+        for item in model.stream("hi", **options):
+            items.append(item)
+        return items
+
+    def take(
+        self, model: Gemma, count: int, then: Callable[[], object] = bool, **options: Any
+    ) -> list[Delta | Completion]:
+        """The first few things that a stream says; `then` is done while it is open, and then it is closed."""
+        with closing(model.stream("hi", **options)) as items:
+            taken = list(islice(items, count))
+            then()
+            return taken
+
+    def http_client(self, **given: Any) -> httpx.Client:
+        """An HTTP client of the caller's own."""
+        import httpx
+
+        return httpx.Client(**given)
+
+    def close_http_client(self, client: httpx.Client) -> None:
+        """Closes it."""
+        client.close()
+
+    def close(self) -> None:
+        """Closes the models."""
+        for model in self._models:
+            model.close()
+
+
+class AsyncCaller:
+    """The same through AsyncGemma, in an event loop of its own."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self._runner = asyncio.Runner()
+
+    def run(self, awaitable: Awaitable[Any]) -> Any:
+        """Runs it in this caller's loop."""
+
+        async def awaited() -> Any:
+            return await awaitable
+
+        return self._runner.run(awaited())
+
+    def model(self, base_url: str, http_client: httpx.AsyncClient | None = None, **given: Any) -> AsyncGemma:
+        """A model at this address."""
+        model = AsyncGemma(ACCOUNT, TOKEN, base_url=base_url, http_client=http_client, **given)
+
+        async def noted(seconds: float) -> None:
+            self.waits.append(seconds)
+
+        vars(model)["_transport"] = AsyncTransport(model.settings, http_client, sleep=noted, dice=lambda: 0.0)
+        return model
+
+    def chat(self, model: AsyncGemma, messages: Any = "hi", **options: Any) -> Completion:
+        """A whole answer."""
+        return self.run(model.chat(messages, **options))
+
+    def stream(
+        self, model: AsyncGemma, into: list[Delta | Completion] | None = None, **options: Any
+    ) -> list[Delta | Completion]:
+        """All that a stream says; `into` holds what it said before an error."""
+        items: list[Delta | Completion] = [] if into is None else into
+
+        async def collect() -> None:
+            async for item in model.stream("hi", **options):
+                items.append(item)  # noqa: PERF401 - what came before an error is the point
+
+        self.run(collect())
+        return items
+
+    def take(
+        self, model: AsyncGemma, count: int, then: Callable[[], object] = bool, **options: Any
+    ) -> list[Delta | Completion]:
+        """The first few things that a stream says; `then` is done while it is open, and then it is closed."""
+
+        async def collect() -> list[Delta | Completion]:
+            async with aclosing(model.stream("hi", **options)) as items:
+                taken = [await anext(items) for _ in range(count)]
+                then()
+                return taken
+
+        return self.run(collect())
+
+    def http_client(self, **given: Any) -> httpx.AsyncClient:
+        """An HTTP client of the caller's own."""
+        import httpx
+
+        return httpx.AsyncClient(**given)
+
+    def close_http_client(self, client: httpx.AsyncClient) -> None:
+        """Closes it."""
+        self.run(client.aclose())
+
+    def close(self) -> None:
+        """Ends the loop, and with it the connections."""
+        self._runner.close()
+
+
+Caller = Any
+"""Either of the two: what a test does with one it does with the other."""

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import gzip
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cf_gemma import errors as e
+from cf_gemma.completion import TextDelta
+from cf_gemma.inflate import PIECE, Inflater
+from cf_gemma.reception import BODY_LIMIT, ERROR_BODY_LIMIT, Reception, StallWatch
+from cf_gemma.request import HttpRequest
+from tests.core.wire import V_FAILED_CALL, sse, text_chunk
+
+if TYPE_CHECKING:
+    from cf_gemma.completion import Completion, Delta
+
+STREAM = sse([text_chunk("a"), text_chunk("b", "stop")])
+REPLY = b'{"choices":[{"message":{"content":"ab"},"finish_reason":"stop"}]}'
+
+
+def received(
+    *pieces: bytes, status: int = 200, stream: bool = True, requires_call: bool = False, **headers: str
+) -> tuple[list[Delta], Completion]:
+    """What an answer in these pieces says."""
+    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = HttpRequest("https://api.test", {}, b"{}", stream=stream, requires_call=requires_call)
+    reception = Reception(request, status, told, now=0.0)
+    deltas = [delta for piece in pieces for delta in reception.feed(piece)]
+    return [*deltas, *reception.close()], reception.completion()
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["asked for a stream", "asked for a reply"])
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (STREAM, "text/event-stream"),
+        (STREAM, "text/event-stream; charset=iso-8859-1"),
+        (STREAM, "Text/Event-Stream"),
+        (REPLY, "application/json"),
+        (REPLY, "text/plain"),
+    ],
+)
+def test_the_content_type_says_how_to_read(body: bytes, kind: str, asked: bool) -> None:
+    """Streams and replies are told apart by what came, not by what was asked for."""
+    deltas, completion = received(body, stream=asked, content_type=kind)
+    assert completion.text == "ab"
+    assert deltas == ([TextDelta("a"), TextDelta("b")] if body is STREAM else [TextDelta("ab")])
+
+
+@pytest.mark.parametrize("pieces", [(STREAM,), (b"\n", STREAM), (b"", b" ", STREAM), (b": ping\n\n", STREAM), (REPLY,),
+                                    (b" \n", REPLY), (b"\xef\xbb\xbf", STREAM), (STREAM[:1], STREAM[1:])])  # fmt: skip
+def test_without_a_content_type_the_first_byte_tells(pieces: tuple[bytes, ...]) -> None:
+    """A stream that was asked for is known by how it begins."""
+    assert received(*pieces)[1].text == "ab"
+
+
+def test_html_in_place_of_an_answer() -> None:
+    """A captive portal's page is a ProtocolError that names its type."""
+    for kind in ({"content_type": "text/html"}, {}):
+        with pytest.raises(e.ProtocolError, match="html"):
+            received(b"<html>Log in</html>", **kind)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP", "deflate"])
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_compressed_answers(encoding: str, size: int) -> None:
+    """Compressed bodies are read, in pieces of any size, although they weren't asked for."""
+    wire = zlib.compress(STREAM) if encoding == "deflate" else gzip.compress(STREAM)
+    pieces = [wire[at : at + size] for at in range(0, len(wire), size)]
+    assert received(*pieces, content_type="text/event-stream", content_encoding=encoding)[1].text == "ab"
+
+
+@pytest.mark.parametrize(("encoding", "told"), [("br", "compressed with br"), ("gzip", "compressed body is broken")])
+def test_compression_that_can_not_be_read(encoding: str, told: str) -> None:
+    """An unknown or broken compression is a ProtocolError."""
+    with pytest.raises(e.ProtocolError, match=told):
+        received(REPLY, content_encoding=encoding)
+
+
+def test_a_refusal_in_an_unknown_compression_is_still_a_refusal() -> None:
+    """The status tells what happened, even where the body can't be read."""
+    with pytest.raises(e.RateLimited, match="compressed with br") as caught:
+        received(b"\x8b\x00", status=429, content_encoding="br", retry_after="7")
+    assert caught.value.retry_after == 7.0
+
+
+def test_a_bomb_is_unpacked_in_pieces() -> None:
+    """However much a body unpacks to, no piece is large, and no more is unpacked than is taken."""
+    packed = gzip.compress(bytes(50_000_000))
+    pieces = Inflater("gzip").feed(packed)
+    assert max(len(next(pieces)) for _ in range(20)) <= PIECE
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_endless_answer_is_refused(stream: bool) -> None:
+    """An answer over the cap is given up, packed or not."""
+    with pytest.raises(e.ResponseTooLarge, match=str(BODY_LIMIT)):
+        received(*[bytes(1_000_000)] * 40, content_type="application/json", stream=stream)
+    with pytest.raises(e.ResponseTooLarge):
+        received(gzip.compress(bytes(40_000_000)), content_encoding="gzip", content_type="application/json")
+
+
+def test_an_endless_error_is_cut_off() -> None:
+    """Enough of an error is enough: the rest isn't waited for."""
+    reception = Reception(HttpRequest("", {}, b"", stream=True), 500, {}, now=0.0)
+    for _ in range(ERROR_BODY_LIMIT // 1_000):
+        assert not reception.done
+        assert list(reception.feed(b"x" * 1_000)) == []
+    list(reception.feed(b"x" * 1_000_000))
+    assert reception.done
+    with pytest.raises(e.ServerError):
+        list(reception.close())
+
+
+def test_retry_after_is_on_the_error() -> None:
+    """What the service asks to wait is told with its refusal."""
+    with pytest.raises(e.RateLimited) as caught:
+        received(b'{"errors":[{"message":"slow down"}]}', status=429, retry_after="7")
+    assert caught.value.retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    ("body", "called"),
+    [
+        (V_FAILED_CALL.encode(), False),
+        (REPLY, False),
+        (b'{"choices":[{"message":{"tool_calls":[{"function":{"name":"f","arguments":"{}"}}]}}]}', True),
+        (b'{"choices":[{"message":{"tool_calls":[{"function":{"name":"f","arguments":"{"}}]}}]}', True),
+        (b'{"choices":[{"message":{"content":"a"},"finish_reason":"length"}]}', True),
+    ],
+)
+def test_a_required_call_that_was_not_made(body: bytes, called: bool) -> None:
+    """It is an error that carries the answer; a cut answer has its finish reason, and a broken call is one."""
+    assert received(body)[1]
+    if called:
+        assert received(body, requires_call=True)[1]
+    else:
+        with pytest.raises(e.ToolChoiceNotHonoured) as caught:
+            received(body, requires_call=True, cf_ray="ray")
+        assert caught.value.partial == received(body, cf_ray="ray")[1]
+        assert caught.value.request_id == "ray"
+
+
+def test_a_cut_or_silent_stream_carries_what_had_come() -> None:
+    """A lost connection and a silence are typed by whether an answer had begun, and carry it."""
+    request = HttpRequest("", {}, b"", stream=True)
+    streaming = Reception(request, 200, {"content-type": "text/event-stream", "cf-ray": "ray"}, now=0.0)
+    list(streaming.feed(sse([text_chunk("a")], done=False)))
+    for error, kind in ((streaming.cut("reset"), e.StreamTruncated), (streaming.silent(5), e.StreamTimeout)):
+        assert type(error) is kind
+        assert error.partial is not None
+        assert (error.partial.text, error.partial.finish_reason, error.request_id) == ("a", None, "ray")
+    whole = Reception(request, 200, {"content-type": "application/json"}, now=0.0)
+    assert type(whole.cut("reset")) is e.ConnectionFailed
+    assert type(whole.silent(5)) is e.RequestTimeout
+
+
+def test_stall_watch() -> None:
+    """Only events set the clock back; without a limit nothing is ever overdue."""
+    watch = StallWatch(10.0, now=0.0)
+    assert [watch.overdue(events, now) for events, now in [(0, 10.0), (1, 15.0), (1, 25.0)]] == [None, None, None]
+    assert watch.overdue(1, 25.1) == 10.0
+    assert watch.overdue(2, 99.0) is None
+    assert StallWatch(None, now=0.0).overdue(0, 1e9) is None

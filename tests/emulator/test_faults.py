@@ -1,0 +1,136 @@
+"""The error table, and the header that asks for an error."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cf_gemma.emulator import CUT, FAULTS, Fault
+from cf_gemma.emulator.faults import Refusal
+from cf_gemma.emulator.injection import Injection, Injections
+from cf_gemma.errors import CODES
+
+ID = "0b9c7c1e-6a1f-4a55-9d7e-0c8f4b2f6a11"
+
+
+def service(message: str, code: int) -> str:
+    """The envelope of the model's own refusals."""
+    return f'{{"errors":[{{"message":"{message}","code":{code}}}],"success":false,"result":{{}},"messages":[]}}'
+
+
+UNMET = (
+    "oneOf at '/' not met, 0 matches: required properties at '/' are 'prompt', "
+    "Type mismatch of '/messages/0/content', 'array' not in 'string'"
+)
+SMALL = "Invalid data for image - reason image dimensions must be at least 10px (got 1x1)"
+OVER = (
+    "The estimated number of input and maximum output tokens (155740) "
+    "exceeded this model context window limit (128000)."
+)
+ALLOCATION = (
+    "you have used up your daily free allocation of 10,000 neurons, please upgrade to Cloudflare's Workers Paid plan "
+    "if you would like to continue usage."
+)
+PUBLISHED = [
+    (
+        Fault.of(10000),
+        401,
+        '{"result":null,"success":false,"errors":[{"code":10000,"message":"Authentication error"}],"messages":[]}',
+    ),
+    (Fault.of(5006, UNMET), 400, service(f"AiError: Bad input: Error: {UNMET}", 5006)),
+    (
+        Fault.of(5007, "No such model gpt-oss-120b or task"),
+        400,
+        service("AiError: No such model: No such model gpt-oss-120b or task (ID)", 5007),
+    ),
+    (Fault.of(8006, SMALL), 400, service(f"AiError: AiError: {SMALL} (ID)", 8006)),
+    (Fault.of(3046), 408, service("AiError: AiError: Request timeout (ID)", 3046)),
+    (Fault.overflow(155740, 128000), 413, service(f"AiError: AiError: {OVER} (ID)", 5021)),
+    (Fault.of(4006), 429, service(f"AiError: AiError: {ALLOCATION} (ID)", 4006)),
+    (Fault.of(3040), 429, service("AiError: AiError: Capacity temporarily exceeded, please try again. (ID)", 3040)),
+    (
+        Fault(500),
+        500,
+        '{"errors":[{"message":"AiError: AiError: Internal server error (ID)"}],'
+        '"success":false,"result":{},"messages":[]}',
+    ),
+    (
+        Fault.of(2021),
+        402,
+        '{"success":false,"result":[],"messages":[],'
+        '"error":[{"code":2021,"message":"Insufficient AI Gateway credits"}],'
+        '"name":"AiGatewayError","httpCode":402,"internalCode":2021}',
+    ),
+]
+
+
+@pytest.mark.parametrize(("fault", "status", "body"), PUBLISHED, ids=[str(fault.code) for fault, *_ in PUBLISHED])
+def test_published_bodies(fault: Fault, status: int, body: str) -> None:
+    """The error bodies that users have published come out byte for byte."""
+    assert fault.status == status
+    assert fault.body(ID) == (body.replace("ID", ID).encode(), "application/json")
+
+
+def test_table_covers_the_clients() -> None:
+    """Every code that the client knows can be rehearsed."""
+    assert set(CODES) <= set(FAULTS)
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_every_code_renders(code: int) -> None:
+    """Each fault of the table names its code in its body, in its own shape and in the OpenAI one."""
+    fault = Fault.of(code)
+    body = json.loads(fault.body(ID)[0])
+    assert (body.get("errors") or body["error"])[0]["code"] == code
+    assert json.loads(fault.in_openai_shape().body(ID)[0])["error"]["code"] == code
+    assert fault.status >= 400
+
+
+def test_own_words_and_status() -> None:
+    """A fault can be given any status and words; the table fills in the rest."""
+    assert Fault(503, 3040, "later").to_dict(ID)["errors"] == [
+        {"message": f"AiError: AiError: later ({ID})", "code": 3040}
+    ]
+    assert Fault(400, message="no").message == "no"
+
+
+def test_pages() -> None:
+    """A 5xx without a code is a proxy's page, as is what asks for it."""
+    assert Fault(524).body(ID)[1] == "text/html"
+    assert Fault(429, 1015, envelope="text").body(ID) == (b"error code: 1015", "text/plain")
+
+
+@pytest.mark.parametrize(
+    ("header", "injection"),
+    [
+        ("429-3040", Injection(Fault(429, 3040))),
+        ("429-3040;times=2", Injection(Fault(429, 3040), times=2)),
+        ("4006 ; after=3", Injection(Fault.of(4006), after=3)),
+        ("503;retry-after=1.5", Injection(Fault(503, retry_after=1.5))),
+        ("html", Injection(Fault(502))),
+        ("cut;after=1;times=1", Injection(CUT, 1, 1)),
+    ],
+)
+def test_header(header: str, injection: Injection) -> None:
+    """The header's forms."""
+    assert Injection.parse(header) == injection
+
+
+@pytest.mark.parametrize("header", ["x", "429-", "429-3040;times", "429-3040;times=x", "429-3040;often=2", "-1-"])
+def test_header_that_is_not_understood(header: str) -> None:
+    """A header that can't be read is refused in words that name it."""
+    with pytest.raises(Refusal, match="x-emulator-fault"):
+        Injection.parse(header)
+
+
+def test_times() -> None:
+    """A fault for a number of times hits that many requests with the same header, and no others."""
+    injections = Injections()
+    for _ in range(2):
+        with pytest.raises(Refusal):
+            injections.take("429-3040;times=2")
+    assert injections.take("429-3040;times=2") is None
+    assert injections.take(None) is None
+    with pytest.raises(Refusal):
+        injections.take("3046;times=1")

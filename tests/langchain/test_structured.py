@@ -1,0 +1,221 @@
+"""Structured output: three methods, every kind of schema, whole and streamed, and what isn't whole."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import pytest
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage
+from pydantic import BaseModel, Field
+from pydantic.v1 import BaseModel as BaseModelV1
+
+from cf_gemma import errors
+from cf_gemma.emulator import Reply, ToolCallSpec
+from langchain_cf_gemma import ChatCloudflareGemma
+from langchain_cf_gemma.errors import IncompleteOutput
+
+if TYPE_CHECKING:
+    from tests.langchain.conftest import Emulate, Emulated
+
+METHODS = ("json_schema", "function_calling", "json_mode")
+JOKE = {"setup": "Why did the cat sit on the socket?", "punchline": "It heard the emulator."}
+
+
+class Joke(BaseModel):
+    """A joke."""
+
+    setup: str
+    punchline: str
+    rating: int | None = Field(default=None, ge=1)
+
+
+class JokeV1(BaseModelV1):
+    """A joke."""
+
+    setup: str
+    punchline: str
+
+
+class JokeDict(TypedDict):
+    """A joke."""
+
+    setup: str
+    punchline: str
+
+
+JOKE_SCHEMA = {
+    "title": "Joke",
+    "description": "A joke.",
+    "type": "object",
+    "properties": {"setup": {"type": "string"}, "punchline": {"type": "string"}},
+    "required": ["setup", "punchline"],
+}
+SCHEMAS: dict[str, Any] = {"pydantic": Joke, "pydantic v1": JokeV1, "typeddict": JokeDict, "json schema": JOKE_SCHEMA}
+
+
+def reply(method: str, arguments: Any = JOKE, **facts: Any) -> Reply:
+    """An answer in the form that the method asks for."""
+    if method == "function_calling":
+        return Reply(tool_calls=[ToolCallSpec("Joke", arguments)], **facts)
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+    return Reply([text[i : i + 7] for i in range(0, len(text), 7)], **facts)
+
+
+def as_dict(joke: Any) -> dict[str, Any]:
+    """The joke without what wasn't said."""
+    if isinstance(joke, Joke):
+        return joke.model_dump(exclude_none=True)
+    return joke.dict() if isinstance(joke, JokeV1) else joke
+
+
+def named(schema: Any, method: str) -> Any:
+    """The answer's tool bears the schema's own name."""
+    name = {JokeV1: "JokeV1", JokeDict: "JokeDict"}.get(schema, "Joke") if isinstance(schema, type) else "Joke"
+    if method != "function_calling":
+        return reply(method)
+    return Reply(tool_calls=[ToolCallSpec(name, JOKE)])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+async def test_whole_and_streamed(emulate: Emulate, schema: Any, method: Any) -> None:
+    """Every method gives an object of the schema, a class's own or else a dict; streams end with the same object."""
+    emulated = emulate([named(schema, method)] * 4)
+    structured = emulated.model.with_structured_output(schema, method=method)
+    told = [structured.invoke("A joke!"), await structured.ainvoke("A joke!")]
+    told += [list(structured.stream("A joke!"))[-1], [part async for part in structured.astream("A joke!")][-1]]
+    expected = schema if isinstance(schema, type) and issubclass(schema, BaseModel | BaseModelV1) else dict
+    for joke in told:
+        assert isinstance(joke, expected)
+        assert as_dict(joke) == JOKE
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("schema", [JOKE_SCHEMA, JokeDict], ids=["json schema", "typeddict"])
+async def test_partial_objects(emulate: Emulate, schema: Any, method: Any) -> None:
+    """A stream shows the object as it grows."""
+    emulated = emulate([named(schema, method)], tool_calls="fragments")
+    parts = list(emulated.model.with_structured_output(schema, method=method).stream("A joke!"))
+    assert len(parts) > 2
+    assert any(part.keys() == {"setup"} for part in parts)
+    assert parts[-1] == JOKE
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_request(emulate: Emulate, method: Any) -> None:
+    """What is sent: the schema as format or as forced tool, and thinking off, unless it was asked for."""
+    emulated = emulate([reply(method)] * 3)
+    emulated.model.with_structured_output(Joke, method=method).invoke("A joke!")
+    body = emulated.body
+    assert body["chat_template_kwargs"]["enable_thinking"] is False
+    if method == "function_calling":
+        assert body["tool_choice"] == {"type": "function", "function": {"name": "Joke"}}
+        assert body["parallel_tool_calls"] is False
+        assert "response_format" not in body
+    elif method == "json_schema":
+        wanted = body["response_format"]["json_schema"]
+        assert wanted["name"] == "Joke"
+        assert wanted["schema"]["required"] == ["setup", "punchline"]
+        assert "strict" not in wanted
+    else:
+        assert body["response_format"] == {"type": "json_object"}
+    emulated.model.with_structured_output(Joke, method=method, thinking=True).invoke("A joke!")
+    assert emulated.body["chat_template_kwargs"]["enable_thinking"] is True
+    emulated.model.thinking = True
+    emulated.model.with_structured_output(Joke, method=method).invoke("A joke!")
+    assert emulated.body["chat_template_kwargs"]["enable_thinking"] is True
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+async def test_strict(emulate: Emulate, method: Any) -> None:
+    """`strict` goes out with the schema, which is then closed to other fields."""
+    emulated = emulate([reply(method)])
+    emulated.model.with_structured_output(Joke, method=method, strict=True).invoke("A joke!")
+    body = emulated.body
+    if method == "json_schema":
+        wanted = body["response_format"]["json_schema"]
+        schema = wanted["schema"]
+    else:
+        wanted = body["tools"][0]["function"]
+        schema = wanted["parameters"]
+    assert wanted["strict"] is True
+    assert schema["additionalProperties"] is False
+
+
+async def test_fenced_answer(emulate: Emulate) -> None:
+    """JSON in a Markdown fence is taken for what it is, and the message holds it without the fence."""
+    fenced = f"```json\n{json.dumps(JOKE)}\n```"
+    emulated = emulate([Reply(fenced), Reply(fenced)])
+    structured = emulated.model.with_structured_output(Joke, include_raw=True)
+    answer = structured.invoke("A joke!")
+    assert as_dict(answer["parsed"]) == json.loads(answer["raw"].content) == JOKE
+    assert as_dict(list(emulated.model.with_structured_output(Joke).stream("A joke!"))[-1]) == JOKE
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_include_raw(emulate: Emulate, method: Any) -> None:
+    """`include_raw` gives the message beside the object, and the error instead of raising it."""
+    emulated = emulate([reply(method), reply(method, '{"setup": "Why', finish_reason="length")])
+    structured = emulated.model.with_structured_output(Joke, method=method, include_raw=True)
+    good = structured.invoke("A joke!")
+    assert isinstance(good["raw"], AIMessage)
+    assert as_dict(good["parsed"]) == JOKE
+    assert good["parsing_error"] is None
+    bad = structured.invoke("A joke!")
+    assert isinstance(bad["raw"], AIMessage)
+    assert bad["parsed"] is None
+    assert isinstance(bad["parsing_error"], IncompleteOutput)
+
+
+def consume(emulated: Emulated, method: Any, way: str) -> None:
+    """Asks for a joke, whole or streamed."""
+    structured = emulated.model.with_structured_output(JOKE_SCHEMA, method=method, thinking=True)
+    _ = structured.invoke("A joke!") if way == "invoke" else list(structured.stream("A joke!"))
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+@pytest.mark.parametrize("method", METHODS)
+async def test_cut_answer(emulate: Emulate, method: Any, way: str) -> None:
+    """An answer that `max_tokens` cut off raises, whole or streamed, and says after how many tokens."""
+    emulated = emulate([reply(method, '{"setup": "Why', finish_reason="length", usage=(10, 321))])
+    with pytest.raises(OutputParserException, match=r"cut off at max_tokens \(321 tokens\)"):
+        consume(emulated, method, way)
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+@pytest.mark.parametrize("method", ["json_schema", "json_mode"])
+async def test_budget_eaten_by_thinking(emulate: Emulate, method: Any, way: str) -> None:
+    """Thinking that leaves no room for an answer raises its own error, with the number and the remedy."""
+    emulated = emulate([Reply("", reasoning="Hm", finish_reason="length", usage=(10, 321))])
+    with pytest.raises(errors.ReasoningBudgetExceeded, match=r"321 tokens.*thinking=False"):
+        consume(emulated, method, way)
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+@pytest.mark.parametrize("method", ["json_schema", "json_mode"])
+async def test_empty_answer(emulate: Emulate, method: Any, way: str) -> None:
+    """An empty answer raises instead of passing for None."""
+    emulated = emulate([Reply("", finish_reason="stop")])
+    with pytest.raises(IncompleteOutput, match="without a structured answer"):
+        consume(emulated, method, way)
+
+
+async def test_answer_that_does_not_match(emulate: Emulate) -> None:
+    """An answer that isn't what the class demands raises LangChain's parser error."""
+    emulated = emulate([reply("json_schema", {"setup": "Why?"})])
+    with pytest.raises(OutputParserException, match="punchline"):
+        emulated.model.with_structured_output(Joke).invoke("A joke!")
+
+
+def test_bad_arguments() -> None:
+    """No schema, a schema without a title, an unknown method: refused at once, with the remedy."""
+    model = ChatCloudflareGemma(account_id="acct", api_token="token")
+    with pytest.raises(errors.InvalidRequest, match="needs a schema"):
+        model.with_structured_output()
+    with pytest.raises(errors.InvalidRequest, match="json_mode"):
+        model.with_structured_output(Joke, method="yaml")  # pyright: ignore[reportArgumentType]  # that's the point
+    for method in ("json_schema", "function_calling"):
+        with pytest.raises(ValueError, match="title"):
+            model.with_structured_output({"type": "object", "properties": {}}, method=method)

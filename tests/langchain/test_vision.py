@@ -1,0 +1,89 @@
+"""Images on their way to the service."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+
+from langchain_cf_gemma.errors import UnsupportedContent
+
+if TYPE_CHECKING:
+    from tests.langchain.conftest import Emulate
+
+
+def png(side: int) -> str:
+    """A grey square, as base64 text."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    rows = chunk(b"IDAT", zlib.compress((b"\0" + b"\x80" * side) * side))
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + head + rows + chunk(b"IEND", b"")).decode()
+
+
+SQUARE = png(16)
+DATA_URL = f"data:image/png;base64,{SQUARE}"
+SENT = {"type": "image_url", "image_url": {"url": DATA_URL}}
+FORMS: dict[str, dict[str, Any]] = {
+    "v1": {"type": "image", "base64": SQUARE, "mime_type": "image/png"},
+    "v0": {"type": "image", "source_type": "base64", "data": SQUARE, "mime_type": "image/png"},
+    "chat completions": {"type": "image_url", "image_url": {"url": DATA_URL}},
+    "Anthropic": {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": SQUARE}},
+    "wrong type": {"type": "image", "base64": SQUARE, "mime_type": "image/jpeg"},
+}
+
+
+@pytest.mark.parametrize("image", FORMS.values(), ids=FORMS)
+async def test_image(emulate: Emulate, image: dict[str, Any]) -> None:
+    """An image in any form reaches the service as a data URL that names its true type."""
+    emulated = emulate(["Grey."] * 2)
+    asked = HumanMessage([{"type": "text", "text": "What colour?"}, image])
+    emulated.model.invoke([asked])
+    await emulated.model.ainvoke([asked])
+    for request in emulated.requests:
+        (turn,) = request.json["messages"]
+        assert turn == {"role": "user", "content": [{"type": "text", "text": "What colour?"}, SENT]}
+
+
+async def test_image_in_a_tool_result(emulate: Emulate) -> None:
+    """Images in tool results follow in a user turn after all the results."""
+    emulated = emulate(["Grey."])
+    calls = [{"name": "look", "args": {}, "id": id_} for id_ in ("a", "b")]
+    emulated.model.invoke(
+        [
+            HumanMessage("Look!"),
+            AIMessage("", tool_calls=calls),
+            ToolMessage([{"type": "text", "text": "Here."}, FORMS["v1"]], tool_call_id="a", name="look"),
+            ToolMessage("Nothing.", tool_call_id="b"),
+        ]
+    )
+    _, _, first, second, shown = emulated.body["messages"]
+    assert (first["role"], second["role"], shown["role"]) == ("tool", "tool", "user")
+    assert first["content"] == "Here."
+    assert SENT in shown["content"]
+
+
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        ({"type": "image", "url": "https://example.com/cat.png"}, "URL"),
+        ({"type": "image_url", "image_url": "http://127.0.0.1/cat.png"}, "URL"),
+        ({"type": "image", "base64": png(8), "mime_type": "image/png"}, "10 px"),
+        ({"type": "image", "base64": "AAAA", "mime_type": "image/png"}, "not a PNG"),
+        ({"type": "file", "base64": "AAAA", "mime_type": "application/pdf"}, "file"),
+        ({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}, "audio"),
+    ],
+    ids=["address", "short address", "too small", "no image", "pdf", "audio"],
+)
+async def test_refused(emulate: Emulate, image: dict[str, Any], told: str) -> None:
+    """What the service doesn't take is refused before anything is sent, with the reason."""
+    emulated = emulate(["Grey."])
+    with pytest.raises(UnsupportedContent, match=told):
+        emulated.model.invoke([HumanMessage([image])])
+    assert emulated.requests == []

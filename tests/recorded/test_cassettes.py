@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+CASSETTES = sorted((ROOT / "cassettes").rglob("*.yaml"))
+
+NEVER_CALL = {
+    f"TestStandard::{test}"
+    for test in (
+        "test_no_overrides_DO_NOT_OVERRIDE",
+        "test_pdf_inputs",
+        "test_audio_inputs",
+        "test_pdf_tool_message",
+    )
+}
+"""Stock tests that make no request: the first looks at the class, the others are of content that Gemma doesn't take."""
+
+SECRETS = {
+    "a bearer token": re.compile(r"(?i)bearer\s"),
+    "an authorization header": re.compile(r"(?i)^\s*(?:cf-aig-)?authorization:", re.MULTILINE),
+    "an account id": re.compile(r"/accounts/(?!ACCOUNT_ID/)"),
+    "a cookie": re.compile(r"(?i)set-cookie|__cf_bm"),
+    "an e-mail address": re.compile(r"[\w.+-]+@[\w-]+\.\w{2,}"),
+    "an API token": re.compile(r"\bcf[aeu]t_\w+"),
+}
+
+
+@pytest.mark.parametrize("cassette", CASSETTES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_is_clean(cassette: Path) -> None:
+    """A cassette holds no secret, and says where it was recorded."""
+    text = cassette.read_text(encoding="utf-8")
+    assert not [name for name, pattern in SECRETS.items() if pattern.search(text)]
+    provenance = yaml.safe_load(text)["provenance"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", provenance["recorded_on"])
+    assert provenance["recorded_from"] == "the live service" or "not the live service" in provenance["recorded_from"]
+
+
+def test_none_is_an_orphan() -> None:
+    """Each cassette belongs to a test that is there, and each recorded test has its cassette."""
+    collected = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "vcr", HERE],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    nodes = re.findall(r"^tests/recorded/test_(\w+)\.py::(.+)$", collected.stdout, re.MULTILINE)
+    assert {(module, test.replace("::", ".")) for module, test in nodes if test not in NEVER_CALL} == {
+        (path.parent.name, path.stem) for path in CASSETTES
+    }

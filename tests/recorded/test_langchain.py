@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.tools import tool
+
+from cf_gemma.emulator import Reply, ToolCallSpec
+from cf_gemma.errors import AuthenticationError
+from cf_gemma.media import image_part
+from langchain_cf_gemma import ChatCloudflareGemma
+from tests.recorded.samples import RED_SQUARE, Person, get_weather
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Service = Callable[..., dict[str, Any]]
+
+pytestmark = pytest.mark.vcr
+
+
+def test_plain(service: Service) -> None:
+    """An answer that is not streamed has text, usage, finish reason and model."""
+    llm = ChatCloudflareGemma(thinking=False, max_tokens=100, **service(["Hello, how can I help?"], dialect="V"))
+    message = llm.invoke("Say hello.")
+    assert message.text
+    assert message.usage_metadata is not None
+    assert message.usage_metadata["output_tokens"] > 0
+    assert message.response_metadata["finish_reason"] == "stop"
+    assert "gemma-4" in message.response_metadata["model_name"]
+
+
+def test_stream(service: Service) -> None:
+    """A streamed answer comes in several chunks, and its usage once, with the last."""
+    llm = ChatCloudflareGemma(thinking=False, max_tokens=100, **service(["One, two, three, four, five."]))
+    chunks = list(llm.stream("Count to five in words."))
+    assert sum(bool(chunk.text) for chunk in chunks) > 1
+    assert [chunk.usage_metadata is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+
+
+def test_reasoning(service: Service) -> None:
+    """Reasoning comes apart from the answer, in front of it."""
+    script = [Reply("The answer is 408.", reasoning="17 times 24 is 17 times 20 plus 17 times 4.")]
+    llm = ChatCloudflareGemma(thinking=True, **service(script, dialect="V"))
+    message = llm.invoke("What is 17 times 24?")
+    assert message.additional_kwargs["reasoning_content"]
+    assert [block["type"] for block in message.content_blocks] == ["reasoning", "text"]
+
+
+def test_tool_call(service: Service) -> None:
+    """A forced call is made, its result goes back, and an answer in text follows."""
+    script = [Reply(tool_calls=[ToolCallSpec("get_weather", {"city": "Lisbon"})]), "It is sunny in Lisbon."]
+    weather = tool(get_weather)
+    llm = ChatCloudflareGemma(thinking=False, **service(script))
+    question = HumanMessage("What is the weather in Lisbon?")
+    call = llm.bind_tools([weather], tool_choice="get_weather").invoke([question])
+    assert isinstance(call, AIMessage)
+    assert [one["name"] for one in call.tool_calls] == ["get_weather"]
+    result = weather.invoke(dict(call.tool_calls[0], type="tool_call"))
+    assert llm.bind_tools([weather]).invoke([question, call, result]).text
+
+
+def test_structured(service: Service) -> None:
+    """Structured output is an object of the class that was asked for."""
+    llm = ChatCloudflareGemma(**service(['{"name": "Maria", "age": 34}'], dialect="V"))
+    person = llm.with_structured_output(Person, method="json_schema").invoke("Maria is 34 years old.")
+    assert person == Person(name="Maria", age=34)
+
+
+def test_image(service: Service) -> None:
+    """An image goes along as a data URL and is answered."""
+    llm = ChatCloudflareGemma(thinking=False, max_tokens=100, **service(["Red."]))
+    question = HumanMessage([{"type": "text", "text": "Which colour? One word."}, image_part(RED_SQUARE)])
+    assert "red" in llm.invoke([question]).text.lower()
+
+
+def test_error(service: Service) -> None:
+    """A refused token is an AuthenticationError with Cloudflare's code."""
+    llm = ChatCloudflareGemma(max_tokens=100, **{**service([]), "api_token": "not-a-token"})
+    with pytest.raises(AuthenticationError) as caught:
+        llm.invoke("Say hello.")
+    assert (caught.value.status, caught.value.code, caught.value.attempts) == (401, 10000, 1)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock, ThinkingBlock
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.tools import FunctionTool
+
+from cf_gemma.emulator import Reply, ToolCallSpec
+from cf_gemma.errors import AuthenticationError
+from llama_index_cf_gemma import CloudflareGemma
+from tests.recorded.samples import RED_SQUARE, Person, get_weather
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Service = Callable[..., dict[str, Any]]
+
+pytestmark = pytest.mark.vcr
+
+
+def test_plain(service: Service) -> None:
+    """A completion that is not streamed has text, usage and a finish reason."""
+    llm = CloudflareGemma(thinking=False, max_tokens=100, **service(["Hello, how can I help?"]))
+    response = llm.complete("Say hello.")
+    assert response.text
+    assert response.raw["usage"]["completion_tokens"] > 0
+    assert response.additional_kwargs["finish_reason"] == "stop"
+
+
+def test_stream(service: Service) -> None:
+    """The deltas of a stream add up to its last message, which has the usage."""
+    llm = CloudflareGemma(thinking=False, max_tokens=100, **service(["One, two, three, four, five."], dialect="V"))
+    responses = list(llm.stream_chat([ChatMessage("Count to five in words.")]))
+    assert sum(bool(response.delta) for response in responses) > 1
+    assert "".join(response.delta or "" for response in responses) == responses[-1].message.content
+    assert responses[-1].raw["usage"]["completion_tokens"] > 0
+
+
+async def test_reasoning(service: Service) -> None:
+    """Reasoning comes as a thinking block in front of the text."""
+    script = [Reply("The answer is 408.", reasoning="17 times 24 is 17 times 20 plus 17 times 4.")]
+    llm = CloudflareGemma(thinking=True, **service(script))
+    response = await llm.achat([ChatMessage("What is 17 times 24?")])
+    assert [type(block) for block in response.message.blocks] == [ThinkingBlock, TextBlock]
+
+
+def test_tool_call(service: Service) -> None:
+    """A required call is made with the arguments that the question gives."""
+    script = [Reply(tool_calls=[ToolCallSpec("get_weather", {"city": "Lisbon"})])]
+    llm = CloudflareGemma(thinking=False, **service(script, dialect="V"))
+    tools = [FunctionTool.from_defaults(get_weather)]
+    response = llm.chat_with_tools(tools, "What is the weather in Lisbon?", tool_required=True)
+    calls = llm.get_tool_calls_from_response(response)
+    assert [(call.tool_name, list(call.tool_kwargs)) for call in calls] == [("get_weather", ["city"])]
+
+
+def test_structured(service: Service) -> None:
+    """A structured prediction is an object of the class that was asked for."""
+    llm = CloudflareGemma(**service(['{"name": "Maria", "age": 34}']))
+    prompt = PromptTemplate("Maria is {age} years old.")
+    assert llm.structured_predict(Person, prompt, age=34) == Person(name="Maria", age=34)
+
+
+def test_image(service: Service) -> None:
+    """An image block goes along as a data URL and is answered."""
+    llm = CloudflareGemma(thinking=False, max_tokens=100, **service(["Red."], dialect="V"))
+    question = ChatMessage(blocks=[TextBlock(text="Which colour? One word."), ImageBlock(image=RED_SQUARE)])
+    response = llm.chat([question])
+    assert "red" in (response.message.content or "").lower()
+
+
+def test_error(service: Service) -> None:
+    """A refused token is an AuthenticationError with Cloudflare's code."""
+    llm = CloudflareGemma(max_tokens=100, **{**service([]), "api_token": "not-a-token"})
+    with pytest.raises(AuthenticationError) as caught:
+        llm.chat([ChatMessage("Say hello.")])
+    assert (caught.value.status, caught.value.code, caught.value.attempts) == (401, 10000, 1)
