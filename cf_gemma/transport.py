@@ -267,19 +267,30 @@ _AnyClient = TypeVar("_AnyClient", httpx.Client, httpx.AsyncClient)
 def _new(kind: type[_AnyClient]) -> _AnyClient:
     # No cookies: clients are shared, and one account's must not go out with another's requests.
     no_cookies = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
+    tls = _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     try:
-        return kind(verify=_tls(), limits=_LIMITS, cookies=no_cookies)
+        return kind(verify=tls, limits=_LIMITS, cookies=no_cookies)
     except ImportError:
-        names = [name for name, value in os.environ.items() if name.upper().endswith("_PROXY") and "socks" in value]
-        raise ConfigurationError(
-            f"{' and '.join(names) or 'the environment'} names a SOCKS proxy, which needs pip install socksio"
-        ) from None
+        raise ConfigurationError(f"{_proxies('socks')} names a SOCKS proxy, which needs pip install socksio") from None
+    except (ValueError, httpx.InvalidURL):
+        raise ConfigurationError(f"{_proxies()} must be the URL of a proxy, such as http://host:3128") from None
+
+
+def _proxies(kind: str = "") -> str:
+    names = [name for name, value in os.environ.items() if name.upper().endswith("_PROXY") and kind in value]
+    return " or ".join(name for name in names if name.upper() != "NO_PROXY") or "the system's proxy"
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
-    """One for all clients: reading the certificates costs more than everything else in making a client."""
-    return httpx.create_ssl_context()
+def _tls(*_certificates: str | None) -> ssl.SSLContext:
+    """One for all clients: reading the certificates costs more than everything else in making a client.
+
+    `_certificates` is what the environment names: httpx reads that itself, but must do so again when it changes.
+    """
+    try:
+        return httpx.create_ssl_context()
+    except OSError:
+        raise ConfigurationError("SSL_CERT_FILE or SSL_CERT_DIR names no certificates that can be read") from None
 
 
 def _message(request: HttpRequest, settings: Settings) -> dict[str, Any]:

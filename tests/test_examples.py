@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from cf_gemma.emulator import Emulator, Reply, ToolCallSpec
+from tests import programs
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -34,21 +32,8 @@ TOLD = {
 def test_example_runs(name: str) -> None:
     """Each example runs as its own program, with nothing but the environment set, and shows what it promises."""
     with Emulator(SCRIPTS[name]) as emulator:
-        environment = {
-            **os.environ,
-            "CLOUDFLARE_ACCOUNT_ID": emulator.account_id,
-            "CLOUDFLARE_API_TOKEN": emulator.api_token,
-            "CLOUDFLARE_BASE_URL": emulator.base_url,
-        }
-        run = subprocess.run(  # noqa: S603 - our own example
-            [sys.executable, "-W", "error", EXAMPLES / name],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    assert run.returncode == 0, run.stderr
-    assert [text for text in TOLD[name] if text not in run.stdout] == []
+        printed = programs.run(emulator, EXAMPLES / name)
+    assert [text for text in TOLD[name] if text not in printed] == []
 
 
 def test_every_example_is_tested() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cf_gemma.emulator import Emulator, Reply
+from tests import programs
 
 README = Path(__file__).parent.parent / "README.md"
 SNIPPETS = [
@@ -21,17 +22,11 @@ def answer(body: dict[str, object]) -> Reply:
 
 
 @pytest.mark.parametrize(("title", "code"), SNIPPETS, ids=[title for title, _ in SNIPPETS])
-def test_snippet_runs(
-    title: str, code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Every Python snippet of the README runs as it stands, with nothing but the environment set."""
+def test_snippet_runs(title: str, code: str) -> None:
+    """Every Python snippet of the README runs as it stands, and prints where it says so."""
     with Emulator(answer) as emulator:
-        monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", emulator.account_id)
-        monkeypatch.setenv("CLOUDFLARE_API_TOKEN", emulator.api_token)
-        monkeypatch.setenv("CLOUDFLARE_BASE_URL", emulator.base_url)
-        exec(compile(code, f"README.md: {title}", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own text
-    if "print" in code:
-        assert capsys.readouterr().out.strip()
+        printed = programs.run(emulator, "-c", code)
+    assert bool(printed.strip()) == ("print(" in code), title
 
 
 def test_snippets_are_found() -> None:

@@ -31,21 +31,19 @@ GOOD = json_reply({"choices": [{"message": {"content": "a"}, "finish_reason": "s
 
 
 @pytest.mark.parametrize(
-    ("ending", "slowest"),
+    "ending",
     [
-        pytest.param([DONE, END], 0.1, id="at once"),
-        pytest.param([DONE, Wait(0.02), END], 0.1, id="the terminator 20 ms late"),
-        pytest.param([chunk(sse([text_chunk("", "stop")], done=False)), END], 0.1, id="without DONE"),
+        pytest.param([DONE, END], id="at once"),
+        pytest.param([DONE, Wait(0.02), END], id="the terminator 20 ms late"),
+        pytest.param([chunk(sse([text_chunk("", "stop")], done=False)), END], id="without DONE"),
     ],
 )
-def test_streams_share_a_connection(caller: Caller, ending: list[Any], slowest: float) -> None:
+def test_streams_share_a_connection(caller: Caller, ending: list[Any]) -> None:
     """One stream after the other goes over one TCP connection."""
     with FaultServer([stream_head(), A, *ending]) as server:
         model = caller.model(server.url)
         for _ in range(4):
-            start = time.monotonic()
             assert len(caller.stream(model)) == 2
-            assert time.monotonic() - start < slowest + 0.1
         assert (server.connections, len(server.requests)) == (1, 4)
 
 
@@ -68,7 +66,7 @@ def test_a_body_that_never_ends_costs_little(caller: Caller) -> None:
         for _ in range(2):
             start = time.monotonic()
             assert caller.stream(model)[-1].text == "a"
-            assert time.monotonic() - start < 0.3
+            assert 0.1 <= time.monotonic() - start < 0.4
         assert server.wait_until_closed()
         assert server.connections == 2
 

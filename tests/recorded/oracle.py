@@ -14,7 +14,8 @@ def answer(body: dict[str, Any]) -> Reply:
     messages = body["messages"]
     if name := _wanted_tool(body, messages):
         parameters = next(tool["function"] for tool in body["tools"] if tool["function"]["name"] == name)["parameters"]
-        return Reply(tool_calls=[ToolCallSpec(name, sample(parameters, _text(messages[-1])))], reasoning="A tool helps.")
+        call = ToolCallSpec(name, sample(parameters, _text(messages[-1])))
+        return Reply(tool_calls=[call], reasoning="A tool helps.")
     if (wanted := body.get("response_format", {"type": "text"}))["type"] != "text":
         schema = wanted.get("json_schema", {}).get("schema") or _schema_in(messages)
         return Reply(json.dumps(sample(schema, _text(messages[-1])), ensure_ascii=False))

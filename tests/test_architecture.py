@@ -1,0 +1,168 @@
+"""Who may import whom: the rules that keep the core pure, the adapters apart, and the network in one place."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+import cf_gemma
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+ADAPTERS = ("langchain_cf_gemma", "llama_index_cf_gemma")
+FRAMEWORKS = ("langchain", "langchain_core", "llama_index", "langgraph", "langsmith", *ADAPTERS)
+PUBLIC_MODULES = ("cf_gemma.completion", "cf_gemma.errors", "cf_gemma.media", "cf_gemma.model", "cf_gemma.settings")
+"""What an adapter may import besides the names in `cf_gemma.__all__`."""
+
+NETWORK = ("transport", "body", "connections")
+"""The modules of the core that touch sockets, threads, clocks or dice. All others are pure."""
+
+IMPURE = (
+    *("asyncio", "httpx", "time", "logging", "random", "socket", "ssl", "threading", "subprocess", "select", "secrets"),
+    *("http", "urllib.request", "concurrent", "multiprocessing", "sched", "signal"),
+)
+
+
+class Import(NamedTuple):
+    """One import statement."""
+
+    module: str
+    names: tuple[str, ...]
+    runtime: bool
+    """Whether it is carried out when the module is loaded: not for type checkers only, and not within a function."""
+
+    def within(self, *packages: str) -> bool:
+        """Whether it is of one of these packages."""
+        return any(self.module == package or self.module.startswith(f"{package}.") for package in packages)
+
+
+@cache
+def imports(path: Path) -> tuple[Import, ...]:
+    """All import statements of a file; relative ones don't occur."""
+    return tuple(_imports(ast.parse(path.read_text("utf-8")), runtime=True))
+
+
+def _imports(node: ast.AST, *, runtime: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, (), runtime) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are absolute here"
+            assert child.module
+            yield Import(child.module, tuple(alias.name for alias in child.names), runtime)
+        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            yield from (found for part in child.body for found in _imports(ast.Module([part], []), runtime=False))
+            yield from (found for part in child.orelse for found in _imports(ast.Module([part], []), runtime=runtime))
+        else:
+            inner = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from _imports(child, runtime=runtime and not inner)
+
+
+def files(package: str) -> list[Path]:
+    """The source files of a package, its subpackages included."""
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+CORE = sorted((ROOT / "cf_gemma").glob("*.py"))
+PURE = [path for path in CORE if path.stem not in NETWORK]
+
+
+def name(path: Path) -> str:
+    """A file's name for the list of tests."""
+    return str(path.relative_to(ROOT))
+
+
+def broken(path: Path, *packages: str) -> list[str]:
+    """The imports of these packages, which there must not be."""
+    return [found.module for found in imports(path) if found.within(*packages)]
+
+
+@pytest.mark.parametrize("path", CORE + files("cf_gemma/emulator"), ids=name)
+def test_the_core_knows_no_framework(path: Path) -> None:
+    """Neither the core nor the emulator imports LangChain, LlamaIndex or an adapter, not even for types."""
+    assert broken(path, *FRAMEWORKS) == []
+
+
+@pytest.mark.parametrize("path", CORE, ids=name)
+def test_the_core_knows_nothing_above_it(path: Path) -> None:
+    """The core imports neither the emulator nor the command line, nor what they stand on."""
+    above = ("cf_gemma.emulator", "cf_gemma.cli", "starlette", "uvicorn", "xllamacpp", "typer", "rich")
+    assert broken(path, *above) == []
+
+
+@pytest.mark.parametrize("path", [path for package in ("cf_gemma", *ADAPTERS) for path in files(package)], ids=name)
+def test_only_the_transport_knows_httpx(path: Path) -> None:
+    """One module talks to the HTTP library."""
+    assert (broken(path, "httpx") != []) is (name(path) == "cf_gemma/transport.py")
+
+
+@pytest.mark.parametrize("path", PURE, ids=name)
+def test_pure_modules_are_pure(path: Path) -> None:
+    """What decides doesn't act: no sockets, threads, clocks, dice or logs, also by way of other modules of ours."""
+    assert broken(path, *IMPURE) == []
+    network = [f"cf_gemma.{module}" for module in NETWORK]
+    assert [found.module for found in imports(path) if found.runtime and found.within(*network)] == []
+
+
+@pytest.mark.parametrize("path", [path for package in ADAPTERS for path in files(package)], ids=name)
+def test_adapters_use_public_names_only(path: Path) -> None:
+    """An adapter imports the core's public names and its own package, and never the other adapter."""
+    other = next(adapter for adapter in ADAPTERS if adapter != path.relative_to(ROOT).parts[0])
+    assert broken(path, other) == []
+    for found in imports(path):
+        if found.within("cf_gemma"):
+            assert found.module in ("cf_gemma", *PUBLIC_MODULES)
+            if found.module == "cf_gemma":
+                submodules = {module.partition(".")[2] for module in PUBLIC_MODULES}
+                assert set(found.names) <= set(cf_gemma.__all__) | submodules
+            else:
+                assert [name for name in found.names if name.startswith("_")] == []
+
+
+def test_nothing_goes_in_circles() -> None:
+    """The modules of each package can be put in an order in which each imports earlier ones only."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in ("cf_gemma", *ADAPTERS)
+        for path in files(package)
+    }
+    left = {
+        module: {
+            target
+            for found in imports(path)
+            if found.runtime
+            for target in (found.module, *(f"{found.module}.{part}" for part in found.names))
+            if target in modules and target != module and modules[target].stem != "__init__"
+        }
+        for module, path in modules.items()
+    }
+    while free := [module for module, needs in left.items() if not needs & left.keys()]:
+        for module in free:
+            del left[module]
+    assert left == {}
+
+
+HEAVY = {
+    *("langchain", "langchain_core", "llama_index", "httpx", "httpcore"),
+    *("starlette", "uvicorn", "typer", "rich", "PIL", "xllamacpp"),
+}
+
+
+@pytest.mark.parametrize(
+    "code", ["import cf_gemma", "import cf_gemma; cf_gemma.Gemma('acc', 'token'); cf_gemma.AsyncGemma('acc', 'token')"]
+)
+def test_importing_is_light(code: str) -> None:
+    """Importing the core, and making models, loads no framework, no HTTP library, and nothing that only extras need."""
+    script = f"{code}; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603
+    loaded = set(done.stdout.split())
+    assert "cf_gemma.client" in loaded
+    assert loaded & HEAVY == set()
