@@ -47,7 +47,7 @@ clean: ## Removes the environment and all caches
 	@touch $@
 
 .venv/demo: .venv/model pyproject.toml constraints.txt
-	@scripts/progress.sh "Installing cf-gemma, LangChain and LlamaIndex" $(INSTALL) --editable '.[all]' --group demo
+	@scripts/progress.sh "Installing cf-gemma, LangChain and LlamaIndex" $(INSTALL) --editable '.[demo]'
 	@touch $@
 
 .venv/dev: .venv/demo

@@ -1,16 +1,17 @@
-"""The body of an answer that is read by blocking calls, and its end, however that comes about."""
+"""The body of an answer, and its end, however that comes about."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from cf_gemma.errors import GemmaError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import AsyncIterator, Callable, Generator, Mapping
     from typing import Self
 
 DRAIN: Final = 0.1
@@ -21,7 +22,7 @@ CLOSE: Final = 0.2
 
 
 class Body:
-    """A body while it is read. As a context manager, it is closed at the end.
+    """A body while it is read by blocking calls. As a context manager, it is closed at the end.
 
     A reader may be abandoned, and then the garbage collector closes it: at any moment, also while this very thread
     is inside the HTTP library and holds the lock of its connections, which closing needs. So the library's half-read
@@ -30,11 +31,12 @@ class Body:
 
     _open: ClassVar[set[Body]] = set()
 
-    def __init__(self, close: Callable[[], None], connection: socket.socket | None) -> None:
-        """`close` gives the connection up; `connection` is None where there is no socket, as in a mock."""
+    def __init__(self, close: Callable[[], None], extensions: Mapping[str, Any]) -> None:
+        """`close` gives the connection up; `extensions` are the response's, without a network stream in a mock."""
+        stream = extensions.get("network_stream")
         self.chunks: Generator[bytes, None, None] | None = None
         self._give_up = close
-        self._connection = connection
+        self._connection: socket.socket | None = None if stream is None else stream.get_extra_info("socket")
         self._open.add(self)
 
     def __enter__(self) -> Self:
@@ -72,3 +74,11 @@ class Body:
         if self.chunks is not None:
             self.chunks.close()
         self._open.discard(self)
+
+
+async def drain(chunks: AsyncIterator[bytes]) -> None:
+    """Reads what is left, so that the connection can be used again, unless that takes too long."""
+    with contextlib.suppress(GemmaError, TimeoutError):
+        async with asyncio.timeout(DRAIN):
+            async for _ in chunks:
+                pass

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from cf_gemma import remote_images
 from cf_gemma.parameters import merged
 from cf_gemma.request import build
 from cf_gemma.settings import TIMEOUT, Settings
@@ -42,6 +45,7 @@ class _Model(Generic[AnyHttpClient]):
         max_retries: int = 2,
         wire_streaming: bool | Literal["auto"] = "auto",
         default_headers: Mapping[str, str] | None = None,
+        inline_image_urls: bool = False,
         http_client: AnyHttpClient | None = None,
         **options: Unpack[Options],
     ) -> None:
@@ -59,6 +63,7 @@ class _Model(Generic[AnyHttpClient]):
         )
         self._options = merged(options)
         self._http_client = http_client
+        self._inlines = inline_image_urls
 
     def _request(
         self, messages: Messages, prompt: str | None, options: Mapping[str, Any], *, stream: bool | None = None
@@ -89,6 +94,8 @@ class Gemma(_Model["HttpClient"]):
         wire_streaming: Whether `chat` streams on the wire. "auto" does when more than 2,048 tokens may come, because
             the service gives up on longer calls after 120 to 240 s.
         default_headers: Headers of every request, such as `cf-aig-cache-ttl`.
+        inline_image_urls: Whether images on the web are fetched and sent along; otherwise their URLs are refused, since
+            the service takes none. https only, from public addresses only, 10 MB at most, redirects not followed.
         http_client: An `httpx.Client` to use instead of our own; it stays yours to close.
         **options: Parameters of every call, see `Options`; those of a call come before them.
 
@@ -99,7 +106,7 @@ class Gemma(_Model["HttpClient"]):
 
     def chat(self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]) -> Completion:
         """The whole answer. Raises a subclass of GemmaError, before anything is sent for what can't be."""
-        return self._transport.complete(self._request(messages, prompt, options))
+        return self._transport.complete(self._request(self._with_images(messages), prompt, options))
 
     def stream(
         self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]
@@ -109,7 +116,7 @@ class Gemma(_Model["HttpClient"]):
         What can't be sent is refused at once; the request goes out at the first `next()`. `close()` closes the
         connection. An error in the middle carries what had arrived as `partial`.
         """
-        return self._transport.stream(self._request(messages, prompt, options, stream=True))
+        return self._transport.stream(self._request(self._with_images(messages), prompt, options, stream=True))
 
     def close(self) -> None:
         """Closes the connections, unless another client uses them too. The next call opens new ones."""
@@ -121,6 +128,12 @@ class Gemma(_Model["HttpClient"]):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _with_images(self, messages: Messages) -> Messages:
+        urls = remote_images.addresses(messages) if self._inlines else []
+        if not urls or messages is None or isinstance(messages, str):
+            return messages
+        return remote_images.inlined(messages, {url: self._transport.fetch(url) for url in urls})
 
     _http_client: HttpClient | None
 
@@ -142,7 +155,7 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
         self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]
     ) -> Completion:
         """The whole answer. Raises a subclass of GemmaError, before anything is sent for what can't be."""
-        return await self._transport.complete(self._request(messages, prompt, options))
+        return await self._transport.complete(await self._unblocked_request(messages, prompt, options))
 
     def stream(
         self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]
@@ -152,6 +165,8 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
         What can't be sent is refused at once; the request goes out at the first `anext()`. `aclose()` closes the
         connection. An error in the middle carries what had arrived as `partial`.
         """
+        if remote_images.has_images(messages):
+            return self._stream_with_images(messages, prompt, options)
         return self._transport.stream(self._request(messages, prompt, options, stream=True))
 
     async def aclose(self) -> None:
@@ -164,6 +179,29 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
 
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
+
+    async def _unblocked_request(
+        self, messages: Messages, prompt: str | None, options: Mapping[str, Any], *, stream: bool | None = None
+    ) -> HttpRequest:
+        """The request; made by another thread when there are images, which may have to be scaled down."""
+        if not remote_images.has_images(messages):
+            return self._request(messages, prompt, options, stream=stream)
+        messages = await self._with_images(messages)
+        return await asyncio.to_thread(self._request, messages, prompt, options, stream=stream)
+
+    async def _stream_with_images(
+        self, messages: Messages, prompt: str | None, options: Mapping[str, Any]
+    ) -> AsyncGenerator[Delta | Completion, None]:
+        request = await self._unblocked_request(messages, prompt, options, stream=True)
+        async with aclosing(self._transport.stream(request)) as items:
+            async for item in items:
+                yield item
+
+    async def _with_images(self, messages: Messages) -> Messages:
+        urls = remote_images.addresses(messages) if self._inlines else []
+        if not urls or messages is None or isinstance(messages, str):
+            return messages
+        return remote_images.inlined(messages, {url: await self._transport.fetch(url) for url in urls})
 
     _http_client: AsyncHttpClient | None
 

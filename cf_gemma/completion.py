@@ -83,8 +83,9 @@ class Choice:
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
     """What else the service said of this choice, non-null: `matched_stop`, `stop_reason`, `refusal`, `annotations`."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """The chat-completions `choices[]` object."""
+    @property
+    def message(self) -> dict[str, Any]:
+        """This answer as an assistant message, to send back with what comes next, such as the results of tools."""
         message: dict[str, Any] = {"role": "assistant", "content": self.text}
         if self.reasoning:
             message["reasoning_content"] = self.reasoning
@@ -93,9 +94,13 @@ class Choice:
             message["tool_calls"] = [
                 {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in calls
             ]
+        return message
+
+    def to_dict(self) -> dict[str, Any]:
+        """The chat-completions `choices[]` object."""
         return {
             "index": self.index,
-            "message": message,
+            "message": self.message,
             "finish_reason": self.finish_reason,
             "logprobs": self.logprobs,
             **self.extra,
@@ -128,6 +133,11 @@ class Completion:
     def reasoning(self) -> str:
         """The first choice's reasoning, "" when there is none."""
         return self.choices[0].reasoning
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The first choice as an assistant message, to send back with what comes next."""
+        return self.choices[0].message
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:

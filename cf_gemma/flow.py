@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -56,3 +57,13 @@ def attempts(request: HttpRequest, policy: RetryPolicy, dice: Callable[[], float
             raise outcome
         yield Sleep(wait, attempt, outcome)
         previous = outcome
+
+
+@contextmanager
+def counting(attempt: int) -> Generator[None, None, None]:
+    """Tells an error of the block how many requests it took."""
+    try:
+        yield
+    except GemmaError as error:
+        error.attempts = attempt
+        raise

@@ -93,7 +93,9 @@ def _fits(data: bytes, info: ImageInfo) -> bool:
 def _bytes(source: str) -> bytes:
     text = source.strip()
     if text[:8].lower().startswith(("http://", "https://")):
-        raise UnsupportedContent(f"an image URL can't be sent: the service takes no addresses; {_REMEDY}")
+        raise UnsupportedContent(
+            f"an image URL can't be sent: the service takes no addresses; {_REMEDY}, or set inline_image_urls=True"
+        )
     if text[:5].lower() == "data:":
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):

@@ -24,13 +24,18 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
         if rule is None:
             raise InvalidRequest(f"{name} is not a parameter of this model; {_hint(name)}")
         if not rule.allows(value):
-            raise InvalidRequest(f"{name} must be {rule.told}")
+            raise InvalidRequest(f"{name} must be {rule.told}, not {_shown(value)}")
     return parameters
 
 
 class _Rule(NamedTuple):
     allows: Callable[[object], bool]
     told: str
+
+
+def _shown(value: object) -> str:
+    """A number as it is, of everything else the kind: texts may be private."""
+    return repr(value) if isinstance(value, int | float | None) else f"a {type(value).__name__}"
 
 
 def _hint(name: str) -> str:

@@ -135,9 +135,11 @@ class Reception:
     def cut(self, reason: str) -> GemmaError:
         """The error for an answer whose connection was lost."""
         told = f"the connection was lost within the answer: {reason}"
+        request_id = reply.request_id(self._headers)
         if self._stream is None:
-            return ConnectionFailed(told, request_id=reply.request_id(self._headers))
-        return StreamTruncated(told, request_id=reply.request_id(self._headers), partial=self._stream.partial())
+            return ConnectionFailed(told, request_id=request_id)
+        told += "; error.partial has what had arrived"
+        return StreamTruncated(told, request_id=request_id, partial=self._stream.partial())
 
     def _decide(self, piece: bytes) -> None:
         """Without a content type, the first byte tells an event stream from JSON and HTML."""

@@ -16,6 +16,7 @@ from cf_gemma.errors import (
     NotFound,
     PermissionDenied,
     ProtocolError,
+    QuotaExhausted,
     error_class,
 )
 from cf_gemma.jsonobject import as_object
@@ -33,6 +34,8 @@ _REMEDIES: Final[Mapping[type[ApiError], str]] = {
     AuthenticationError: "check api_token (CLOUDFLARE_API_TOKEN)",
     PermissionDenied: "check that the token may use Workers AI on this account",
     NotFound: "check account_id (CLOUDFLARE_ACCOUNT_ID), model and base_url",
+    ContextOverflow: "shorten the messages, or lower max_tokens",
+    QuotaExhausted: "a daily allocation comes back at 00:00 UTC; waiting a little doesn't help",
 }
 
 _NO_ERROR: Final[tuple[object, ...]] = (None, False, "", [])

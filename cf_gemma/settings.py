@@ -103,6 +103,11 @@ class Settings:
             wire_streaming=wire_streaming,
         )
 
+    @property
+    def host(self) -> str:
+        """Host and port of the base URL: what an error may show of it."""
+        return urlsplit(self.base_url).netloc
+
     def url(self, model: str) -> str:
         """Where a request for this model goes. Raises ConfigurationError for a model id that would bend the path."""
         if not _MODEL.fullmatch(model):
@@ -179,6 +184,8 @@ def _token(argument: str | SecretStr | None, environ: Mapping[str, str]) -> Secr
         raise ConfigurationError(f"{setting} is empty")
     if token[:7].lower() == "bearer ":
         raise ConfigurationError(f'{setting} must be the token alone, without "Bearer "')
+    if token[0] in "'\"" or token[-1] in "'\"":
+        raise ConfigurationError(f"{setting} has quotation marks around it; remove them")
     if not _VISIBLE.fullmatch(token):
         raise ConfigurationError(f"{setting} has a space, a line end or a character outside ASCII in it; remove it")
     return SecretStr(token)
@@ -193,7 +200,7 @@ def _base_url(url: str) -> str:
     except ValueError:
         raise ConfigurationError(f"{setting} is not a URL") from None
     if parts.scheme not in ("https", "http") or not host:
-        raise ConfigurationError(f"{setting} must begin with https:// and name a host")
+        raise ConfigurationError(f"{setting} must begin with https:// (http:// only for loopback) and name a host")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment or "#" in url:
         raise ConfigurationError(f"{setting} must be without user, query and fragment")
     path = parts.path.rstrip("/")

@@ -63,7 +63,7 @@ class ChatStream:
         if self.finished:
             return self._answer.completion()
         raise StreamTruncated(
-            "the stream ended without a finish reason and without [DONE]",
+            "the stream ended without a finish reason and without [DONE]; error.partial has what had arrived",
             request_id=reply.request_id(self._headers),
             partial=self.partial(),
         )

@@ -7,24 +7,25 @@ import atexit
 import contextlib
 import functools
 import http.cookiejar
-import logging
 import os
 import random
+import socket
 import time
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 import httpx
 
-from cf_gemma.body import DRAIN, Body
+from cf_gemma import log
+from cf_gemma.body import Body, drain
 from cf_gemma.connections import Environment, LoopClient, SharedClients, environment
 from cf_gemma.errors import ConfigurationError, ConnectionFailed, GemmaError, InvalidRequest, RequestTimeout
-from cf_gemma.flow import Send, Sleep, attempts
+from cf_gemma.flow import Send, attempts, counting
 from cf_gemma.reception import Reception, StallWatch
+from cf_gemma.remote_images import RemoteImage
 from cf_gemma.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 
@@ -38,10 +39,7 @@ AsyncHttpClient = httpx.AsyncClient
 
 _Outcome = TypeVar("_Outcome")
 
-
 _LIMITS: Final = httpx.Limits(max_connections=256, max_keepalive_connections=64)
-
-_log = logging.getLogger("cf_gemma")
 
 
 class SyncTransport:
@@ -71,6 +69,21 @@ class SyncTransport:
             yield answer.first
             yield from answer.rest
 
+    def fetch(self, url: str) -> bytes:
+        """An image on the web. Raises UnsupportedContent for one that may not be asked for, or isn't there."""
+        image = RemoteImage.at(url)
+        client = self._client()
+        with _missing_if_unanswered(image):
+            found = socket.getaddrinfo(image.host, image.port, type=socket.SOCK_STREAM)
+            # Made without the client: a given one's headers, cookies and credentials are not for strangers.
+            message = httpx.Request("GET", **image.message(found))
+            message.extensions["timeout"] = _limits(self._settings).as_dict()
+            with closing(client.send(message, stream=True, auth=None, follow_redirects=False)) as response:
+                image.begin(response.status_code, response.headers)
+                for chunk in response.iter_bytes():
+                    image.feed(chunk)
+        return bytes(image.data)
+
     def close(self) -> None:
         """Gives the connections up; a client that was given stays open. The next call opens new ones."""
         for client in _sync_clients.release(self):
@@ -88,7 +101,7 @@ class SyncTransport:
                 outcome = perform(step)
             else:
                 outcome = None
-                _log_retry(step)
+                log.retry(step)
                 self._sleep(step.seconds)
 
     def _whole(self, send: Send) -> Completion | GemmaError:
@@ -108,9 +121,9 @@ class SyncTransport:
     def _read(self, send: Send) -> Generator[Delta | Completion, None, None]:
         client = self._client()
         message = client.build_request("POST", **_message(send.request, self._settings))
-        with _counting(send.attempt):
+        with counting(send.attempt):
             response = self._open(client, message)
-        with _counting(send.attempt), Body(response.close, _connection(response)) as body:
+        with counting(send.attempt), Body(response.close, response.extensions) as body:
             reception = _reception(send.request, response)
             body.chunks = _chunks(response, reception, self._settings)
             watch = StallWatch(self._settings.timeout, time.monotonic())
@@ -122,7 +135,7 @@ class SyncTransport:
                 if overdue := watch.overdue(reception.events, time.monotonic()):
                     raise reception.silent(overdue)
             yield from reception.close()
-            yield _noted(reception.completion())
+            yield log.noted(reception.completion())
 
     def _open(self, client: httpx.Client, message: httpx.Request) -> httpx.Response:
         try:
@@ -162,6 +175,21 @@ class AsyncTransport:
             async for item in answer.rest:
                 yield item
 
+    async def fetch(self, url: str) -> bytes:
+        """An image on the web. Raises UnsupportedContent for one that may not be asked for, or isn't there."""
+        image = RemoteImage.at(url)
+        client = await self._client()
+        with _missing_if_unanswered(image):
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(image.host, image.port, type=socket.SOCK_STREAM)
+            message = httpx.Request("GET", **image.message(found))
+            message.extensions["timeout"] = _limits(self._settings).as_dict()
+            async with aclosing(await client.send(message, stream=True, auth=None, follow_redirects=False)) as response:
+                image.begin(response.status_code, response.headers)
+                async for chunk in response.aiter_bytes():
+                    image.feed(chunk)
+        return bytes(image.data)
+
     async def aclose(self) -> None:
         """Gives the connections up; a client that was given stays open. The next call opens new ones."""
         loop = asyncio.get_running_loop()
@@ -180,7 +208,7 @@ class AsyncTransport:
                 outcome = await perform(step)
             else:
                 outcome = None
-                _log_retry(step)
+                log.retry(step)
                 await self._sleep(step.seconds)
 
     async def _whole(self, send: Send) -> Completion | GemmaError:
@@ -200,7 +228,7 @@ class AsyncTransport:
     async def _read(self, send: Send) -> AsyncGenerator[Delta | Completion, None]:
         client = await self._client()
         message = client.build_request("POST", **_message(send.request, self._settings))
-        with _counting(send.attempt):
+        with counting(send.attempt):
             async with aclosing(await self._open(client, message)) as response:
                 reception = _reception(send.request, response)
                 chunks = _async_chunks(response, reception, self._settings)
@@ -209,13 +237,13 @@ class AsyncTransport:
                     for delta in reception.feed(chunk):
                         yield delta
                     if reception.done:
-                        await _async_drain(chunks)
+                        await drain(chunks)
                         break
                     if overdue := watch.overdue(reception.events, time.monotonic()):
                         raise reception.silent(overdue)
                 for delta in reception.close():
                     yield delta
-                yield _noted(reception.completion())
+                yield log.noted(reception.completion())
 
     async def _open(self, client: httpx.AsyncClient, message: httpx.Request) -> httpx.Response:
         try:
@@ -298,19 +326,26 @@ def _message(request: HttpRequest, settings: Settings) -> dict[str, Any]:
         "url": request.url,
         "headers": request.headers,
         "content": request.body,
-        "timeout": httpx.Timeout(settings.timeout, connect=settings.connect_timeout),
+        "timeout": _limits(settings),
     }
+
+
+def _limits(settings: Settings) -> httpx.Timeout:
+    return httpx.Timeout(settings.timeout, connect=settings.connect_timeout)
+
+
+@contextlib.contextmanager
+def _missing_if_unanswered(image: RemoteImage) -> Generator[None, None, None]:
+    try:
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
+        raise image.missing(type(error).__name__) from error
 
 
 def _reception(request: HttpRequest, response: httpx.Response) -> Reception:
     # A body that was read before it came here (a mock, a recording) is unpacked already.
     encoding = "" if response.is_stream_consumed else None
     return Reception(request, response.status_code, dict(response.headers), encoding=encoding, now=time.time())
-
-
-def _connection(response: httpx.Response) -> socket.socket | None:
-    stream = response.extensions.get("network_stream")
-    return None if stream is None else stream.get_extra_info("socket")
 
 
 def _chunks(response: httpx.Response, reception: Reception, settings: Settings) -> Generator[bytes, None, None]:
@@ -330,22 +365,6 @@ async def _async_chunks(response: httpx.Response, reception: Reception, settings
             raise _broken(error, reception, settings) from _tellable(error)
 
 
-@contextlib.contextmanager
-def _counting(attempt: int) -> Generator[None, None, None]:
-    try:
-        yield
-    except GemmaError as error:
-        error.attempts = attempt
-        raise
-
-
-async def _async_drain(chunks: AsyncIterator[bytes]) -> None:
-    with contextlib.suppress(GemmaError, TimeoutError):
-        async with asyncio.timeout(DRAIN):
-            async for _ in chunks:
-                pass
-
-
 def _unanswered(error: httpx.HTTPError, settings: Settings) -> GemmaError:
     """What a request came to that got no answer."""
     if isinstance(error, httpx.PoolTimeout):
@@ -358,7 +377,7 @@ def _unanswered(error: httpx.HTTPError, settings: Settings) -> GemmaError:
         return RequestTimeout(f"no answer{_within(settings.timeout)}")
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
         return InvalidRequest("the HTTP client refused to send the request")
-    return ConnectionFailed(f"no answer came: {type(error).__name__}: {error}")
+    return ConnectionFailed(f"no answer came from {settings.host}: {type(error).__name__}: {error}")
 
 
 def _within(seconds: float | None) -> str:
@@ -377,15 +396,5 @@ def _tellable(error: httpx.HTTPError) -> httpx.HTTPError | None:
     return None if isinstance(error, httpx.LocalProtocolError) else error
 
 
-def _log_retry(step: Sleep) -> None:
-    _log.info("sending again in %.2f s after attempt %d: %s", step.seconds, step.attempt, type(step.reason).__name__)
-
-
 def _last(items: list[Delta | Completion]) -> Completion:
     return cast("Completion", items[-1])
-
-
-def _noted(completion: Completion) -> Completion:
-    if completion.finish_reason == "length" and completion.reasoning and not completion.text:
-        _log.warning("thinking used up max_tokens before the answer began: raise max_tokens, or set thinking=False")
-    return completion

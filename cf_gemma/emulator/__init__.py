@@ -56,6 +56,10 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """Imports on first use, so that no script pays for a language model, and no engine for a web server."""
     home = next((module for module, names in _HOMES.items() if name in names), None)
@@ -67,4 +71,4 @@ def __getattr__(name: str) -> Any:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("starlette", "uvicorn"):
             raise
-        raise ImportError(f"the emulator needs {missing}: pip install 'cf-gemma[local]'") from error
+        raise ImportError(f"the emulator needs {missing}: pip install 'cf-gemma[local]'") from None

@@ -16,6 +16,7 @@ from cf_gemma.emulator.answer import ConnectionCut
 from cf_gemma.emulator.app import create_app
 from cf_gemma.emulator.engines import Engine
 from cf_gemma.emulator.engines.scripted import ScriptedEngine
+from cf_gemma.emulator.settings import Options
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from cf_gemma.emulator.call import RecordedRequest
     from cf_gemma.emulator.engines.reply import Replies
     from cf_gemma.emulator.service import Service
-    from cf_gemma.emulator.settings import Options
 
 
 class Emulator:
@@ -53,6 +53,9 @@ class Emulator:
         port: int = 0,
         **options: Unpack[Options],
     ) -> None:
+        unknown = options.keys() - Options.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"Emulator has no option {', '.join(sorted(unknown))}; see cf_gemma.emulator.Settings")
         app = create_app(engine if isinstance(engine, Engine) else ScriptedEngine(engine), **options)
         self._service: Service = app.state.service
         self._socket = _listen(host, port)
@@ -199,7 +202,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _authority(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
+    bound: str = listener.getsockname()[0]
+    port: int = listener.getsockname()[1]
+    # "All addresses" is where to listen, and no address to connect to.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104 - replaced
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

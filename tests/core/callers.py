@@ -7,13 +7,13 @@ from contextlib import aclosing, closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from cf_gemma import AsyncGemma, Gemma
 from cf_gemma.transport import AsyncTransport, SyncTransport
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    import httpx
 
     from cf_gemma.completion import Completion, Delta
 
@@ -59,8 +59,6 @@ class SyncCaller:
 
     def http_client(self, **given: Any) -> httpx.Client:
         """An HTTP client of the caller's own."""
-        import httpx
-
         return httpx.Client(**given)
 
     def close_http_client(self, client: httpx.Client) -> None:
@@ -130,8 +128,6 @@ class AsyncCaller:
 
     def http_client(self, **given: Any) -> httpx.AsyncClient:
         """An HTTP client of the caller's own."""
-        import httpx
-
         return httpx.AsyncClient(**given)
 
     def close_http_client(self, client: httpx.AsyncClient) -> None:

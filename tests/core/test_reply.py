@@ -31,6 +31,8 @@ REMEDIES = {
     e.AuthenticationError: " (check api_token (CLOUDFLARE_API_TOKEN))",
     e.PermissionDenied: " (check that the token may use Workers AI on this account)",
     e.NotFound: " (check account_id (CLOUDFLARE_ACCOUNT_ID), model and base_url)",
+    e.ContextOverflow: " (shorten the messages, or lower max_tokens)",
+    e.QuotaExhausted: " (a daily allocation comes back at 00:00 UTC; waiting a little doesn't help)",
 }
 REDIRECT = "a redirect, which is never followed: the token would go to another address. Check base_url"
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -287,4 +288,5 @@ def test_any_base_url_is_refused_or_can_be_read_by_the_http_client(url: str) -> 
     except GemmaError as error:
         assert "base_url" in str(error)  # noqa: PT017 - both outcomes are right
         return
-    assert str(httpx.URL(settings.url("m"))).lower() == settings.url("m").lower()
+    sent, read = urlsplit(settings.url("m")), httpx.URL(settings.url("m"))
+    assert (read.host, read.path, read.userinfo, read.query) == (sent.hostname, sent.path, b"", b"")

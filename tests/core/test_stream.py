@@ -32,7 +32,7 @@ from tests.core.wire import S_REPLY, S_STREAM, V_FAILED_CALL, V_REPLY, V_TOOL_RE
 Chunk = dict[str, Any]
 
 
-def delta(message: Chunk, finish_reason: str | None = None, **choice: Any) -> Chunk:
+def delta(message: Chunk | None, finish_reason: str | None = None, **choice: Any) -> Chunk:
     """A chunk with one delta."""
     return {"id": "a", "choices": [{"index": 0, "delta": message, "finish_reason": finish_reason, **choice}]}
 
@@ -110,7 +110,7 @@ def test_captured_replies(capture: str, choice: Choice) -> None:
                      id="text after the finish"),
         pytest.param([text_chunk("a", "eaten_by_a_grue")], [A], "eaten_by_a_grue", id="unknown finish"),
         pytest.param([text_chunk("a")], [A], "stop", id="no finish"),
-        pytest.param([delta({"content": None}), delta({}), delta(None), STOP], [], "stop", id="nothing"),  # type: ignore[arg-type]
+        pytest.param([delta({"content": None}), delta({}), delta(None), STOP], [], "stop", id="nothing"),
         pytest.param([delta({"content": []}), STOP], [], "stop", id="no parts"),
         pytest.param([delta({"content": 1}), delta({"content": 0}), STOP], [TextDelta("1"), TextDelta("0")], "stop",
                      id="numbers"),

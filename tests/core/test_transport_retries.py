@@ -155,6 +155,14 @@ def test_junk_before_a_request(caller: Caller) -> None:
         assert server.connections == 2
 
 
+def test_junk_in_place_of_tls(caller: Caller) -> None:
+    """So is what answers a TLS handshake with anything else."""
+    with FaultServer([b"HTTP/1.1 400 Bad Request\r\n\r\n", FIN], reads=False) as server:
+        with pytest.raises(e.ConnectionFailed, match="ConnectError"):
+            caller.chat(caller.model(f"https://127.0.0.1:{server.port}", max_retries=1))
+        assert server.connections == 2
+
+
 def tool(name: str) -> dict[str, Any]:
     """A tool."""
     return {"type": "function", "function": {"name": name, "parameters": {}}}

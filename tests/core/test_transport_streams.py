@@ -216,7 +216,7 @@ def test_a_gzip_bomb_is_bounded(caller: Caller) -> None:
 
 def test_a_redirect_is_refused(caller: Caller) -> None:
     """No redirect is followed: the other host doesn't see a connection, let alone the token."""
-    with FaultServer([HOLD]) as other:
+    with FaultServer([json_reply({"response": "caught"})]) as other:
         for status in (301, 302, 303, 307, 308):
             with FaultServer([reply("<html>moved</html>", status, "text/html", location=f"{other.url}/x")]) as server:
                 for client in (None, caller.http_client(follow_redirects=True)):

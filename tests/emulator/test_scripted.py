@@ -139,7 +139,7 @@ def test_running_out_is_refused() -> None:
     """The request after the last reply is refused, not retried, and told why."""
     engine = ScriptedEngine(["one"])
     list(engine.generate(request(), threading.Event()))
-    with pytest.raises(Refusal, match="request 2 came, and there are 1 replies; repeat=True") as caught:
+    with pytest.raises(Refusal, match="request 2 came, and there are 1 replies; ScriptedEngine") as caught:
         next(engine.generate(request(), threading.Event()))
     assert caught.value.fault.status == 400
 
@@ -197,3 +197,10 @@ def test_gap_paces_and_cancel_ends() -> None:
     cancelled.set()
     assert list(generated) == []
     assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("script", [[123], ["fine", None]])
+def test_a_script_is_checked_at_once(script: Any) -> None:
+    """What isn't a reply is refused when the engine is made, not at the first request."""
+    with pytest.raises(TypeError, match="a script is of str, Reply and Fault"):
+        ScriptedEngine(script)

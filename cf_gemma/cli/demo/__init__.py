@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from cf_gemma.settings import BASE_URL
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+_MODULES = ("langchain_core", "llama_index.core", "llama_index.retrievers.bm25")
 _VARIABLES = ("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_BASE_URL")
 
 
@@ -31,15 +33,16 @@ class Target:
 def demo() -> None:
     """Streams, extracts, calls a tool and answers from documents, with LangChain and LlamaIndex.
 
-    With CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN set the service answers, at the cost of about a cent; otherwise
-    a small language model behind a local emulator.
+    With CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN set the service answers, for less than a cent; otherwise a small
+    language model behind a local emulator.
     """
     console = Console(highlight=False)
     try:
+        _check_installed()
         with _target(console) as target:
             _run(console, target)
     except (GemmaError, ImportError, OSError) as error:
-        console.print(f"cf-gemma demo: {error}", style="red", markup=False)
+        console.print(f"cf-gemma demo: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 
@@ -52,21 +55,40 @@ def _run(console: Console, target: Target) -> None:
     llama_index_part.show(console, target.arguments)
     console.rule("What answered")
     if target.model_file is None:
-        console.print("Gemma 4 on Cloudflare Workers AI.")
+        console.print(_answering(), markup=False)
         return
     console.print(
         f"All of it went over HTTP to a local emulator, where {target.model_file} answered: a 135M stand-in and not "
         f"Gemma 4, so judge the wire and not the words. To point the same code at the real service, set "
         f"{_VARIABLES[0]} and {_VARIABLES[1]} (and {_VARIABLES[2]} only to go elsewhere than {BASE_URL}).",
-        soft_wrap=True,
         markup=False,
     )
+
+
+def _answering() -> str:
+    """What answers when credentials are set."""
+    url = os.environ.get(_VARIABLES[2], BASE_URL)
+    return "Gemma 4 on Cloudflare Workers AI." if url == BASE_URL else f"Whatever it is that answers at {url}."
+
+
+def _check_installed() -> None:
+    """Raises ImportError, with what to type, before anything is loaded or paid for."""
+    missing = [name for name in _MODULES if not _found(name)]
+    if missing:
+        raise ImportError(f"{' and '.join(missing)} is missing; type: pip install 'cf-gemma[demo]'")
+
+
+def _found(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 @contextmanager
 def _target(console: Console) -> Generator[Target, None, None]:
     if all(os.environ.get(name) for name in _VARIABLES[:2]):
-        console.print("Credentials are set: the service answers, and bills, every call.", style="dim")
+        console.print(f"Credentials are set. What answers: {_answering()}", style="dim", markup=False)
         yield Target({}, None)
         return
     with console.status("Loading the local model"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -9,7 +10,7 @@ import queue
 import secrets
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from cf_gemma.completion import TextDelta, ToolCallDelta
@@ -164,10 +165,25 @@ def _load(path: Path, threads: int, context: int) -> Any:
     # Its own HTTP server can't be switched off: any port, nobody has the key.
     params.port, params.api_keys, params.ui = 0, [secrets.token_urlsafe(32)], False
     params.verbosity = -1
-    try:
-        return llama.Server(params)
-    except RuntimeError as error:
-        raise ConfigurationError(f"llama.cpp can't load {path}: {error}") from error
+    with ThreadPoolExecutor(1) as loader:
+        loading = loader.submit(llama.Server, params)
+        try:
+            return loading.result()
+        except RuntimeError as error:
+            raise ConfigurationError(f"llama.cpp can't load {path}: {error}") from error
+        except KeyboardInterrupt:
+            _let_settle(loading)
+            raise
+
+
+def _let_settle(loading: Future[Any]) -> None:
+    """Waits until what is loaded can be freed, however often Ctrl-C is typed."""
+    settled = 0.0
+    while not settled or time.monotonic() < settled:
+        with contextlib.suppress(KeyboardInterrupt):
+            wait([loading])
+            settled = settled or time.monotonic() + _SETTLING
+            time.sleep(_SETTLING)
 
 
 _BATCH: Final = 64

@@ -36,6 +36,10 @@ class ScriptedEngine:
 
     def __init__(self, replies: Replies, *, repeat: bool = False) -> None:
         single = isinstance(replies, Script)
+        given = [] if single or callable(replies) else cast("list[object]", list(replies))
+        wrong = [reply for reply in given if not isinstance(reply, Script)]
+        if wrong:
+            raise TypeError(f"a script is of str, Reply and Fault, or a function; not of {type(wrong[0]).__name__}")
         self._replies = [replies] if single else replies
         self._repeat = repeat or single
         self._taken = 0
@@ -83,7 +87,9 @@ class ScriptedEngine:
             self._taken += 1
         if turn >= len(replies) and not (self._repeat and replies):
             had = f"request {turn + 1} came, and there are {len(replies)} replies"
-            raise Refusal(Fault(400, message=f"the script has run out: {had}; repeat=True starts it again"))
+            raise Refusal(
+                Fault(400, message=f"the script has run out: {had}; ScriptedEngine([...], repeat=True) starts it again")
+            )
         return replies[turn % len(replies)]
 
 
