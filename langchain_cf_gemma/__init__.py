@@ -2,8 +2,10 @@
 
 try:
     import langchain_core as _langchain_core
-except ImportError as error:
-    raise ImportError('langchain_cf_gemma needs LangChain: pip install "cf-gemma[langchain]"') from error
+except ModuleNotFoundError as error:
+    if error.name != "langchain_core":
+        raise
+    raise ImportError('langchain_cf_gemma needs LangChain: pip install "cf-gemma[langchain]"') from None
 
 from langchain_cf_gemma.chat_model import ChatCloudflareGemma
 from langchain_cf_gemma.registry import register_init_chat_model

@@ -26,6 +26,7 @@ SETTING_FIELDS: Final = (
     "max_retries",
     "wire_streaming",
     "default_headers",
+    "inline_image_urls",
 )
 """Fields of the chat model that are settings of its client under the same name."""
 
@@ -66,8 +67,10 @@ def check_names(cls: type[BaseModel], given: Iterable[str]) -> None:
     for name in given:
         if name not in known:
             near = get_close_matches(name, known, 1)
-            hint = f"Did you mean {near[0]}?" if near else "Fields that only the service knows go into extra_body."
-            raise ConfigurationError(f"{cls.__name__} has no argument {name}. {hint}")
+            hint = f"Did you mean {near[0]}? " if near else ""
+            raise ConfigurationError(
+                f"{cls.__name__} has no argument {name}. {hint}Fields that only the service knows go into extra_body."
+            )
 
 
 def call_options(fields: Mapping[str, Any], stop: list[str] | None, given: Mapping[str, Any]) -> Options:

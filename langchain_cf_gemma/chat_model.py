@@ -37,23 +37,160 @@ if TYPE_CHECKING:
 class ChatCloudflareGemma(ConfiguredGemma):
     """Cloudflare Workers AI chat model integration for Gemma 4 (`@cf/google/gemma-4-26b-a4b-it`).
 
-    Setup:
+    ???+ info "Setup"
         `pip install "cf-gemma[langchain]"`, and set `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_API_TOKEN`.
 
-    Instantiate and invoke:
+    ??? info "Key init args: completion params"
+        | Param | Type | Description |
+        |---|---|---|
+        | `model` | `str` | Workers AI's model id. |
+        | `temperature` | `float` | Randomness, 0 to 2; the service's default is 1. |
+        | `max_tokens` | `int` | Most tokens to answer with; 16,384, reasoning included, or 4,096 without. |
+        | `thinking` | `bool` | Whether to reason first; on, and off for structured output. |
+        | `stop` | `list[str]` | Up to four texts at which to stop. |
+        | `top_p`, `seed`, `frequency_penalty`, `presence_penalty`, `logprobs`, … | | As in chat completions. |
+        | `extra_body` | `dict` | Fields of the request that only the service knows. |
+
+    ??? info "Key init args: client params"
+        | Param | Type | Description |
+        |---|---|---|
+        | `account_id` | `str` | Else `CLOUDFLARE_ACCOUNT_ID`. |
+        | `api_token` (or `api_key`) | `SecretStr` | Else `CLOUDFLARE_API_TOKEN`. |
+        | `timeout` | `float` or a pair | Seconds of silence to bear, 120. |
+        | `max_retries` | `int` | How often to send again what may pass, 2; never once an answer has begun. |
+        | `gateway`, `session_affinity` | `str` | An AI Gateway; an id whose calls share a prompt cache. |
+        | `base_url`, `endpoint` | | Where, and which of the service's two routes. |
+
+        All are described where they are declared: see the class's fields.
+
+    ??? info "Instantiate"
         ```python
         from langchain_cf_gemma import ChatCloudflareGemma
 
         model = ChatCloudflareGemma(temperature=0.2, max_tokens=2048)
-        message = model.invoke("Name three rivers of France.")
-        message.text, message.usage_metadata, message.response_metadata["total_cost"]
         ```
 
-    Reasoning is in `message.additional_kwargs["reasoning_content"]`, and in `message.content_blocks` as a standard
-    `reasoning` block; `thinking=False` switches it off, here or per call.
+    ??? info "Invoke"
+        ```python
+        messages = [("system", "Answer in one sentence."), ("human", "Hello!")]
+        message = model.invoke(messages)
+        print(message.text)
+        ```
 
-    Errors are of both families, cf_gemma's and LangChain's: see `langchain_cf_gemma.errors`. An answer is whole, or
-    an error says what was missing and holds in `.partial` what had arrived.
+    ??? info "Stream"
+        ```python
+        for chunk in model.stream(messages):
+            print(chunk.text, end="", flush=True)
+        ```
+
+        The sum of the chunks is the message that `invoke` gives:
+
+        ```python
+        first, *rest = model.stream(messages)
+        message = first + rest
+        print(message.usage_metadata)
+        ```
+
+    ??? info "Async"
+        ```python
+        import asyncio
+
+
+        async def main() -> None:
+            message = await model.ainvoke(messages)
+            async for chunk in model.astream(messages):
+                print(chunk.text, end="")
+
+
+        asyncio.run(main())
+        ```
+
+    ??? info "Tool calling"
+        ```python
+        from pydantic import BaseModel, Field
+
+
+        class GetWeather(BaseModel):
+            "The weather in a city."
+
+            city: str = Field(description="A city, such as Lisbon")
+
+
+        message = model.bind_tools([GetWeather], tool_choice="any").invoke("What is the weather in Lisbon?")
+        print(message.tool_calls)
+        ```
+
+        A call whose arguments were cut off is in `message.invalid_tool_calls`, and must not run.
+
+    ??? info "Reasoning output"
+        ```python
+        message = model.invoke("What is 17 times 24?")
+        print(message.additional_kwargs["reasoning_content"])
+        print([block["type"] for block in message.content_blocks])  # reasoning, text
+        model.invoke("What is 17 times 24?", thinking=False)
+        ```
+
+    ??? info "Structured output"
+        ```python
+        class Person(BaseModel):
+            "A person."
+
+            name: str
+            age: int
+
+
+        print(model.with_structured_output(Person).invoke("Maria is 34 years old."))
+        ```
+
+        `method` is `"json_schema"`, `"function_calling"` or `"json_mode"`: see `with_structured_output`.
+
+    ??? info "JSON mode"
+        ```python
+        prompt = "Make up a person. Answer with a JSON object that has the keys 'name' and 'city'."
+        print(model.with_structured_output(method="json_mode").invoke(prompt))
+        ```
+
+    ??? info "Image input"
+        ```python
+        import base64
+        from pathlib import Path
+
+        photo = base64.b64encode(Path("photo.png").read_bytes()).decode()
+        image = {"type": "image", "base64": photo, "mime_type": "image/png"}
+        print(model.invoke([("human", [{"type": "text", "text": "What is in this image?"}, image])]).text)
+        ```
+
+    ??? info "Token usage, cost, response metadata"
+        ```python
+        message = model.invoke(messages)
+        print(message.usage_metadata, message.response_metadata["total_cost"])  # in US dollars
+        print(message.response_metadata["finish_reason"], message.response_metadata["request_id"])
+        ```
+
+    ??? info "Logprobs"
+        ```python
+        message = model.invoke(messages, logprobs=True, top_logprobs=2)
+        print(message.response_metadata["logprobs"]["content"][0])
+        ```
+
+    ??? info "Errors and retries"
+        ```python
+        from langchain_cf_gemma.errors import GemmaError
+
+        try:
+            model.invoke(messages)
+        except GemmaError as error:
+            print(error.status, error.code, error.is_retryable, error.partial_message)
+        ```
+
+        Each is of both families, cf_gemma's and LangChain's: see `langchain_cf_gemma.errors`. An answer is whole, or
+        an error says what was missing, and holds what had arrived.
+
+    ??? info "Prompt caching and AI Gateway"
+        ```python
+        model = ChatCloudflareGemma(gateway="my-gateway", session_affinity="conversation-7")
+        print(model.invoke(messages, extra_headers={"cf-aig-cache-ttl": "3600"}).text)
+        ```
     """
 
     # --- Calls -------------------------------------------------------------------------------------------------------
@@ -165,7 +302,8 @@ class ChatCloudflareGemma(ConfiguredGemma):
         options = self._options(stop, kwargs)
         if (options.get("n") or 1) > 1:
             raise InvalidRequest("n must be 1 in a stream: use generate(), with disable_streaming=True.")
-        usage = kwargs.get("stream_usage", self.stream_usage)
+        usage = kwargs.get("stream_usage")
+        usage = self.stream_usage if usage is None else usage
         return options, {"model": _model(options), "usage": usage, "unfenced": _is_json(options)}
 
     # --- Tools and structured output ---------------------------------------------------------------------------------

@@ -95,7 +95,8 @@ def to_result(completion: Completion, model: str, *, unfenced: bool = False) -> 
         choices = [replace(choice, text=without_fence(choice.text)) for choice in choices]
     messages = [to_message(completion, choice, model) for choice in choices]
     messages[0].usage_metadata = usage_metadata(completion.usage) if completion.usage else None
-    told = {name: messages[0].response_metadata.get(name) for name in ("model_name", "token_usage")}
+    metadata = messages[0].response_metadata
+    told = {name: metadata[name] for name in ("model_name", "token_usage") if name in metadata}
     return ChatResult(generations=[ChatGeneration(message=message) for message in messages], llm_output=told)
 
 

@@ -28,17 +28,31 @@ ConfigurationError stays what it is: it comes before there is a model to call.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core import exceptions as langchain
 from typing_extensions import override
 
 from cf_gemma import errors as core
+from langchain_cf_gemma.chunks import to_message
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from langchain_core.messages import AIMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A refusal in the form of an HTTP response."""
+
+    status_code: int | None
+    body: dict[str, Any]
+
+    def json(self) -> dict[str, Any]:
+        """Cloudflare's `code` and `message`."""
+        return self.body
 
 
 class GemmaError(core.GemmaError, langchain.ModelError):
@@ -53,8 +67,6 @@ class GemmaError(core.GemmaError, langchain.ModelError):
     @property
     def partial_message(self) -> AIMessage | None:
         """What had arrived of the answer, as a message; None when nothing had."""
-        from langchain_cf_gemma.chunks import to_message
-
         partial = self.partial
         return to_message(partial, partial.choices[0], partial.model) if partial else None
 
@@ -97,6 +109,11 @@ class ResponseTooLarge(ProtocolError, core.ResponseTooLarge):
 
 class ApiError(GemmaError, core.ApiError):
     """The service refused or failed, and said so."""
+
+    @property
+    def response(self) -> Refused:
+        """What LangChain's tracers show of the refusal beside its text."""
+        return Refused(self.status, {"code": self.code, "message": self.message})
 
 
 class BadRequest(ApiError, core.BadRequest, langchain.ModelInvalidRequestError):

@@ -89,6 +89,8 @@ class ConfiguredGemma(BaseChatModel):
     """Whether `invoke` streams over the wire and collects. "auto": when more than 2,048 tokens may come."""
     default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
     """Headers for every request, such as `cf-aig-cache-ttl`."""
+    inline_image_urls: bool = False
+    """Whether images on the web are fetched and sent along; else their URLs are refused. https, public hosts only."""
     http_client: Any = Field(default=None, exclude=True, repr=False)
     """An httpx.Client to use for calls."""
     http_async_client: Any = Field(default=None, exclude=True, repr=False)
@@ -108,6 +110,11 @@ class ConfiguredGemma(BaseChatModel):
             arguments.pop("api_token" if arguments.get("api_token") is None else "api_key", None)
             super().__init__(**arguments)
             self._resolve_settings()
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name in SETTING_FIELDS or name in ("http_client", "http_async_client"):
+                self._client = self._async_client = None
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -181,7 +188,7 @@ class ConfiguredGemma(BaseChatModel):
     @override
     def _resolve_model_profile(self) -> ModelProfile | None:
         profile = PROFILES.get(self.model)
-        return cast("ModelProfile", dict(profile)) if profile else None
+        return cast("ModelProfile", profile | {"image_url_inputs": self.inline_image_urls}) if profile else None
 
     @property
     @override
@@ -201,4 +208,5 @@ class ConfiguredGemma(BaseChatModel):
     @override
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """An estimate without a tokenizer, images and tools included."""
-        return estimate_request(to_wire(messages), to_tools(tools or []), self.get_num_tokens)
+        with as_langchain():
+            return estimate_request(to_wire(messages), to_tools(tools or []), self.get_num_tokens)

@@ -15,7 +15,6 @@ PROFILES: Final[dict[str, dict[str, Any]]] = {
         "max_output_tokens": MAX_TOKENS_THINKING,
         "text_inputs": True,
         "image_inputs": True,
-        "image_url_inputs": False,
         "pdf_inputs": False,
         "audio_inputs": False,
         "video_inputs": False,
@@ -34,4 +33,7 @@ PROFILES: Final[dict[str, dict[str, Any]]] = {
         "temperature": True,
     }
 }
-"""Profiles by model id. Sources: the model's catalogue entry in cloudflare-docs and models.dev, both read 2026-11."""
+"""Profiles by model id, without `image_url_inputs`, which is the caller's choice.
+
+Sources: the model's catalogue entry in cloudflare-docs and models.dev, both read 2026-11.
+"""

@@ -6,10 +6,12 @@ import json
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
+from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
+from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables import RunnableGenerator, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
@@ -83,7 +85,7 @@ def parsed(
     llm: Runnable[LanguageModelInput, AIMessage], parser: BaseOutputParser[Any], method: Method, *, include_raw: bool
 ) -> Runnable[LanguageModelInput, Any]:
     """The model with its parser; with `include_raw`, a dict of `raw`, `parsed` and `parsing_error`."""
-    check = _Check(method)
+    check = _Check(parser, method)
     complete = RunnableGenerator(check.transform, check.atransform, name="complete_answer")
     if not include_raw:
         return llm | complete | parser
@@ -99,9 +101,13 @@ def _given(schema: Schema | None) -> Schema:
 
 
 class _Check:
-    """Lets an answer pass as it comes, and raises at its end when there is no whole object in it."""
+    """Lets an answer pass as it comes, and raises at its end when it isn't a whole object of the schema.
 
-    def __init__(self, method: Method) -> None:
+    LangChain's parsers are lenient while an answer is streamed: one that never fits gives nothing, and no error.
+    """
+
+    def __init__(self, parser: BaseOutputParser[Any], method: Method) -> None:
+        self._parser = parser
         self._called = method == "function_calling"
 
     def transform(self, chunks: Iterator[AIMessage]) -> Iterator[AIMessage]:
@@ -109,30 +115,40 @@ class _Check:
         for chunk in chunks:
             seen.append(chunk)
             yield chunk
-        self._raise_unless_whole(_sum(seen))
+        self._check(_sum(seen))
 
     async def atransform(self, chunks: AsyncIterator[AIMessage]) -> AsyncIterator[AIMessage]:
         seen: list[AIMessage] = []
         async for chunk in chunks:
             seen.append(chunk)
             yield chunk
-        self._raise_unless_whole(_sum(seen))
+        self._check(_sum(seen))
 
-    def _raise_unless_whole(self, answer: AIMessage) -> None:
+    def _check(self, answer: AIMessage) -> None:
         text = answer.text
         cut = answer.response_metadata.get("finish_reason") == "length"
         if self._called:
             given, whole = bool(answer.tool_calls or answer.invalid_tool_calls), bool(answer.tool_calls)
         else:
             given, whole = bool(text.strip()), not cut or _is_json(text)
-        if given and whole:
-            return
         spent = _spent(answer)
         if cut and not given and reasoning_of(answer):
             raise ReasoningBudgetExceeded(
                 f"Thinking used up max_tokens{spent} before the answer began. Raise max_tokens, or set thinking=False."
             )
-        raise _incomplete(cut=cut, given=given, spent=spent, text=text)
+        if not given or not whole:
+            raise _incomplete(cut=cut, given=given, spent=spent, text=text)
+        self._parse(answer)
+
+    def _parse(self, answer: AIMessage) -> None:
+        try:
+            found = self._parser.parse_result([ChatGeneration(message=answer)])
+        except OutputParserException:
+            raise
+        except ValueError as error:  # The parser of tool calls lets Pydantic's own errors through.
+            raise OutputParserException(f"The answer doesn't match the schema: {error}") from error
+        if found is None:
+            raise OutputParserException("The answer holds no object of the schema.", llm_output=answer.text)
 
 
 def _incomplete(*, cut: bool, given: bool, spent: str, text: str) -> IncompleteOutput:

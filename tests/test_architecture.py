@@ -22,8 +22,8 @@ FRAMEWORKS = ("langchain", "langchain_core", "llama_index", "langgraph", "langsm
 PUBLIC_MODULES = ("cf_gemma.completion", "cf_gemma.errors", "cf_gemma.media", "cf_gemma.model", "cf_gemma.settings")
 """What an adapter may import besides the names in `cf_gemma.__all__`."""
 
-NETWORK = ("transport", "body", "connections")
-"""The modules of the core that touch sockets, threads, clocks or dice. All others are pure."""
+NETWORK = ("transport", "body", "connections", "client", "log")
+"""The modules of the core that touch sockets, threads, clocks, dice or logs. All others are pure."""
 
 IMPURE = (
     *("asyncio", "httpx", "time", "logging", "random", "socket", "ssl", "threading", "subprocess", "select", "secrets"),
@@ -72,7 +72,7 @@ def files(package: str) -> list[Path]:
 
 
 CORE = sorted((ROOT / "cf_gemma").glob("*.py"))
-PURE = [path for path in CORE if path.stem not in NETWORK]
+PURE = [path for path in CORE if path.stem not in ("__init__", *NETWORK)]
 
 
 def name(path: Path) -> str:

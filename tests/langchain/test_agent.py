@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import ModelRetryMiddleware, SummarizationMiddleware
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from cf_gemma.emulator import Reply, ToolCallSpec
+from cf_gemma.emulator import Fault, Reply, ToolCallSpec
+from cf_gemma.errors import QuotaExhausted
 
 if TYPE_CHECKING:
     from tests.langchain.conftest import Emulate
@@ -107,6 +109,31 @@ async def test_structured_answer(emulate: Emulate, strategy: str, *, streamed: b
     assert last["structured_response"] == Report(**REPORT)
     assert ("response_format" in emulated.body) is not by_tool
     assert len(emulated.body.get("tools", [])) == len(tools) + by_tool
+
+
+@pytest.mark.parametrize(
+    ("fault", "requests"), [(Fault(503, 3050), 2), (Fault(429, 4006), 1)], ids=["may pass", "won't pass"]
+)
+async def test_retry_middleware(emulate: Emulate, fault: Fault, requests: int) -> None:
+    """LangChain's retry middleware sends again what may pass, and nothing else."""
+    emulated = emulate([fault, "Sunny."])
+    retry = ModelRetryMiddleware(max_retries=1, initial_delay=0, on_failure="error")
+    agent: Any = create_agent(emulated.model, [], middleware=[retry])
+    if requests == 1:
+        with pytest.raises(QuotaExhausted):
+            agent.invoke(QUESTION)
+    else:
+        assert agent.invoke(QUESTION)["messages"][-1].text == "Sunny."
+    assert len(emulated.requests) == requests
+
+
+async def test_summarization_middleware(emulate: Emulate) -> None:
+    """LangChain's summarization middleware takes the window's size from the model's profile."""
+    emulated = emulate(["Sunny."])
+    agent: Any = create_agent(
+        emulated.model, [], middleware=[SummarizationMiddleware(emulated.model, trigger=("fraction", 0.5))]
+    )
+    assert agent.invoke(QUESTION)["messages"][-1].text == "Sunny."
 
 
 async def test_interrupted_agent_goes_on(emulate: Emulate) -> None:

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.chat_model_stream import ChatModelStream
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 
@@ -149,6 +150,8 @@ async def test_stream_usage_off(emulate: Emulate) -> None:
     assert (await _stream(silent)).usage_metadata is None
     first, *rest = silent.stream("Hi", stream_usage=True)
     assert (first + rest).usage_metadata is not None
+    first, *rest = emulate([FULL]).model.stream("Hi", stream_usage=None)
+    assert (first + rest).usage_metadata is not None
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -173,6 +176,23 @@ async def test_refusal_of_the_service(emulate: Emulate, way: Callable[..., Await
     assert len(emulated.requests) == 1
 
 
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+async def test_refusal_in_a_trace(emulate: Emulate, way: str) -> None:
+    """Tracers are told the status, Cloudflare's code, and the id to quote to Cloudflare."""
+    told: list[dict[str, Any]] = []
+
+    class Tracer(BaseCallbackHandler):
+        def on_llm_error(self, error: BaseException, *, response: Any, **_: Any) -> None:
+            told.append(response.generations[0][0].message.response_metadata)
+
+    model = emulate([Fault(429, 3040)]).model
+    with pytest.raises(errors.CapacityExceeded) as caught:
+        list(getattr(model, way)("Hi", {"callbacks": [Tracer()]}))
+    assert told[0]["status_code"] == 429
+    assert told[0]["body"]["code"] == 3040
+    assert told[0]["request_id"] == caught.value.request_id
+
+
 async def test_retries(emulate: Emulate) -> None:
     """`max_retries` is heeded: what may pass is sent again."""
     emulated = emulate([Fault(503, 3050), "Hi!"], max_retries=1)
@@ -193,8 +213,8 @@ class Watched(ScriptedEngine):
         return super().generate(request, cancelled)
 
 
-@pytest.mark.parametrize("way", ["stream", "astream", "task", "events", "aevents"])
-async def test_left_stream_stops_the_service(emulate: Emulate, way: str) -> None:
+@pytest.mark.parametrize("way", ["stream", "astream", _ainvoke, _astream, "events", "aevents"])
+async def test_left_stream_stops_the_service(emulate: Emulate, way: Any) -> None:
     """Who leaves a stream early, or cancels its task, closes the connection, so that the service stops."""
     engine = Watched()
     model = emulate(engine).model
@@ -206,8 +226,8 @@ async def test_left_stream_stops_the_service(emulate: Emulate, way: str) -> None
         astream = model.astream("Hi")
         await anext(astream)
         await astream.aclose()
-    elif way == "task":
-        task = asyncio.create_task(model.ainvoke("Hi"))
+    elif callable(way):
+        task = asyncio.create_task(way(model))
         await asyncio.sleep(0.1)
         task.cancel()
         await asyncio.wait([task])
@@ -226,7 +246,9 @@ async def test_left_stream_stops_the_service(emulate: Emulate, way: str) -> None
 @pytest.mark.parametrize("way", [_ainvoke, _astream, _av3])
 async def test_loop_is_never_blocked(emulate: Emulate, way: Callable[..., Awaitable[AIMessage]]) -> None:
     """While an answer comes, other tasks of the event loop run."""
-    answer = asyncio.create_task(way(emulate([Reply("word " * 20, gap=0.01)]).model))
+    model = emulate(["Hi!", Reply("word " * 20, gap=0.01)]).model
+    await way(model)  # The first call of a process loads the HTTP library, once.
+    answer = asyncio.create_task(way(model))
     longest, before = 0.0, time.perf_counter()
     while not answer.done():
         await asyncio.sleep(0.001)
@@ -328,9 +350,33 @@ async def test_own_message_goes_back(emulate: Emulate, output_version: str) -> N
     assert "reasoning_content" not in emulated.body["messages"][1]
 
 
-async def test_streaming_switches(emulate: Emulate) -> None:
+TOOLS = [{"name": name, "description": "Adds.", "parameters": {"type": "object"}} for name in ("add", "now")]
+
+
+@pytest.mark.parametrize("way", [_invoke, _ainvoke, _stream, _astream, _v3, _av3])
+async def test_required_call_that_is_not_made(emulate: Emulate, way: Callable[..., Awaitable[AIMessage]]) -> None:
+    """A required call that doesn't come is asked for once more, unless something was shown; then it is an error."""
+    emulated = emulate([Reply(""), FULL, "No.", "No!"], max_retries=2)
+    model: Any = emulated.model.bind_tools(TOOLS, tool_choice="any")
+    assert len((await way(model)).tool_calls) == 2
+    with pytest.raises(errors.ToolChoiceNotHonoured) as caught:
+        await way(model)
+    assert isinstance(caught.value, GemmaError)
+    assert caught.value.partial_message is not None
+    assert caught.value.partial_message.text.startswith("No")
+    assert len(emulated.requests) == (4 if way in (_invoke, _ainvoke) else 3)
+
+
+@pytest.mark.parametrize("switch", [{"streaming": False}, {"disable_streaming": True}])
+async def test_streaming_switches(emulate: Emulate, switch: dict[str, bool]) -> None:
     """`streaming=False` and `disable_streaming` give one whole message from `stream`."""
-    for switch in ({"streaming": False}, {"disable_streaming": True}):
-        (message,) = emulate([FULL], **switch).model.stream("Hi")
-        assert message.text == FULL.text
-        assert not isinstance(message, AIMessageChunk)
+    (message,) = emulate([FULL], **switch).model.stream("Hi")
+    assert message.text == FULL.text
+    assert not isinstance(message, AIMessageChunk)
+
+
+async def test_no_streaming_with_tools(emulate: Emulate) -> None:
+    """`disable_streaming="tool_calling"` streams until tools are bound."""
+    model = emulate([FULL] * 2, disable_streaming="tool_calling").model
+    assert len(list(model.stream("Hi"))) > 1
+    assert len(list(model.bind_tools(TOOLS).stream("Hi"))) == 1

@@ -155,8 +155,10 @@ def test_usage_can_be_left_out() -> None:
 def test_unknown_is_absent() -> None:
     """What the service didn't say is left out, and the model's name is the one that was asked for."""
     bare = Completion(choices=(Choice(text="Hi", finish_reason="stop"),))
-    (generation,) = to_result(bare, MODEL).generations
+    result = to_result(bare, MODEL)
+    (generation,) = result.generations
     assert isinstance(generation.message, AIMessage)
+    assert result.llm_output == {"model_name": MODEL}
     assert generation.message.usage_metadata is None
     assert generation.message.response_metadata == {
         "model_provider": "cloudflare",

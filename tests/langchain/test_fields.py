@@ -13,6 +13,7 @@ from langchain.chat_models import init_chat_model
 from langchain.chat_models.base import _BUILTIN_PROVIDERS
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.exceptions import ModelInvalidRequestError
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
 from langchain_core.rate_limiters import InMemoryRateLimiter
@@ -116,7 +117,9 @@ def test_other_names() -> None:
 def test_secrets_are_shown_nowhere() -> None:
     """Neither token nor headers stand in what is printed, saved, traced or used as a cache key."""
     model = gemma(default_headers={"cf-aig-authorization": f"Bearer {CANARY}"})
+    assert "cf-aig" in str(model.default_headers)
     shown = [repr(model), str(model), dumps(model), str(model.asdict()), str(model._get_llm_string())]
+    shown.append(str(model._get_invocation_params()))
     assert not [text for text in shown if CANARY in text]
 
 
@@ -177,24 +180,45 @@ def test_profile() -> None:
         False,
     )
     assert gemma(model="@cf/google/other").profile is None
+    for inlined in (False, True):
+        profile = gemma(inline_image_urls=inlined).profile
+        assert profile is not None
+        assert profile["image_url_inputs"] is inlined
 
 
 async def test_configurable_fields(emulate: Emulate) -> None:
-    """Fields can be set per call through LangChain's configuration."""
-    emulated = emulate(["Hi!"])
-    configurable = emulated.model.configurable_fields(temperature=ConfigurableField(id="temperature"))
-    configurable.invoke("Hi", {"configurable": {"temperature": 0.1}})
+    """Fields can be set per call through LangChain's configuration, and are checked; the others stay."""
+    emulated = emulate(["Hi!"], default_headers={"cf-aig-cache-ttl": "60"})
+    configurable = emulated.model.configurable_fields(
+        temperature=ConfigurableField(id="temperature"), session_affinity=ConfigurableField(id="user")
+    )
+    configurable.invoke("Hi", {"configurable": {"temperature": 0.1, "user": "me"}})
     assert emulated.body["temperature"] == 0.1
+    headers = emulated.requests[0].headers
+    assert (headers["x-session-affinity"], headers["cf-aig-cache-ttl"]) == ("me", "60")
+    with pytest.raises(InvalidRequest, match="temperature"):
+        configurable.invoke("Hi", {"configurable": {"temperature": 5}})
+
+
+async def test_configurable_alternatives(emulate: Emulate) -> None:
+    """Another model can take the place of this one per call."""
+    either = emulate(["A"]).model.configurable_alternatives(
+        ConfigurableField(id="llm"), default_key="first", second=emulate(["B"]).model
+    )
+    assert either.invoke("Hi").text == "A"
+    assert either.invoke("Hi", {"configurable": {"llm": "second"}}).text == "B"
 
 
 async def test_retry_and_fallbacks(emulate: Emulate) -> None:
-    """LangChain's own retries and fallbacks work on our errors."""
+    """LangChain's own retries and fallbacks work on our errors, in streams as long as nothing was shown."""
     emulated = emulate([Fault(503, 3050), "Hi!"])
     patient = emulated.model.with_retry(retry_if_exception_type=(GemmaError,), wait_exponential_jitter=False)
     assert patient.invoke("Hi").text == "Hi!"
     failing = emulate([Fault(429, 4006)]).model
     fallback = emulate(["From elsewhere."]).model
     assert failing.with_fallbacks([fallback], exceptions_to_handle=(GemmaError,)).invoke("Hi").text == "From elsewhere."
+    streams = emulate([Fault(429, 4006)]).model.with_fallbacks([emulate(["From elsewhere."]).model])
+    assert "".join(chunk.text for chunk in streams.stream("Hi")) == "From elsewhere."
 
 
 @pytest.mark.parametrize("dialect", ["random"])
@@ -245,6 +269,8 @@ def test_token_counts() -> None:
     call = AIMessage("", tool_calls=[{"name": "add", "args": {"a": "word " * 50}, "id": "1"}])
     assert model.get_num_tokens_from_messages([call, ToolMessage("1", tool_call_id="1")]) > 60
     assert gemma(custom_get_token_ids=lambda text: [0] * len(text)).get_num_tokens("four") == 4
+    with pytest.raises(ModelInvalidRequestError):
+        model.get_num_tokens_from_messages([HumanMessage([{"type": "audio", "base64": "AAAA"}])])
 
 
 def test_trimming() -> None:
@@ -263,6 +289,18 @@ def test_init_chat_model(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert isinstance(model, ChatCloudflareGemma)
     assert (model.model, model.temperature) == ("@cf/google/gemma-4-26b-a4b-it", 0.5)
+
+
+async def test_changed_settings(emulate: Emulate) -> None:
+    """A setting that is changed on a model holds from the next call on, and is checked."""
+    (model, _), (_, other) = emulate(["A"]), emulate(["B"])
+    assert model.invoke("Hi").text == "A"
+    model.base_url = other.base_url
+    assert model.invoke("Hi").text == "B"
+    broken = gemma()
+    broken.base_url = "http://example.com"
+    with pytest.raises(ConfigurationError, match="base_url"):
+        broken.invoke("Hi")
 
 
 async def test_copies(emulate: Emulate) -> None:

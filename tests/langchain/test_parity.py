@@ -1,17 +1,20 @@
-"""One truth in five ways, for answers that nobody thought of."""
+"""One truth in five ways, for answers that nobody thought of, told in every manner that the wire was seen to have."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cf_gemma.emulator import Emulator, Reply, ToolCallSpec
 from langchain_cf_gemma import ChatCloudflareGemma
+from tests.core.test_stream_properties import answers as whole_answers
+from tests.core.wire import Written, sse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,25 +23,16 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
 
-TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
-ARGS = st.dictionaries(TEXT, st.none() | st.booleans() | st.integers() | TEXT | st.lists(TEXT, max_size=2), max_size=3)
-
 
 @st.composite
-def arguments(draw: st.DrawFn) -> str:
-    """The arguments of a call as the model writes them, often cut off."""
-    written = json.dumps(draw(ARGS), ensure_ascii=draw(st.booleans()))
-    return written[: draw(st.integers(1, len(written)))] if draw(st.booleans()) else written
-
-
-@st.composite
-def replies(draw: st.DrawFn) -> Reply:
-    """An answer with any of text, reasoning and calls, same functions among them."""
-    written = draw(st.lists(arguments(), max_size=3))
-    calls = [
-        ToolCallSpec(draw(st.sampled_from(["add", "now"])), args, id=f"call_{n}") for n, args in enumerate(written)
-    ]
-    return Reply(draw(TEXT), reasoning=draw(TEXT), tool_calls=calls, usage=draw(st.tuples(*[st.integers(0, 9)] * 2)))
+def answers(draw: st.DrawFn) -> Written:
+    """Any text, reasoning and calls, in any manner of the wire; often the last call is cut off."""
+    answer = draw(whole_answers)
+    if not answer.calls or answer.tool_style == "object" or draw(st.booleans()):
+        return answer
+    *others, last = answer.calls
+    cut = replace(last, arguments=last.arguments[: draw(st.integers(1, len(last.arguments) - 1))])
+    return replace(answer, calls=[*others, cut], finish_reason="length")
 
 
 class Ways:
@@ -46,14 +40,21 @@ class Ways:
 
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
+        self.answer = Written()
+        transport = httpx.MockTransport(self._wire)
+        self.clients = {
+            "http_client": httpx.Client(transport=transport),
+            "http_async_client": httpx.AsyncClient(transport=transport),
+        }
 
-    def all(self, model: ChatCloudflareGemma) -> Iterator[AIMessage]:
+    def all(self, answer: Written) -> Iterator[AIMessage]:
         """The same answer, fetched in every way, on the wire as one body and as a stream."""
-        plain = ChatCloudflareGemma(**{**model.model_dump(exclude={"profile", "metadata"}), "wire_streaming": False})
+        self.answer = answer
+        plain = self._model(wire_streaming=False)
         yield plain.invoke("Hi")
         yield self.runner.run(plain.ainvoke("Hi"))
         for output_version in ("v0", "v1"):
-            model.output_version = output_version
+            model = self._model(output_version=output_version)
             yield model.invoke("Hi")
             first, *rest = model.stream("Hi")
             yield first + rest
@@ -61,6 +62,21 @@ class Ways:
             yield self.runner.run(self._astream(model))
         yield model.stream_events("Hi", version="v3").output
         yield self.runner.run(self._aevents(model))
+
+    def close(self) -> None:
+        """Ends the event loop and the clients."""
+        self.clients["http_client"].close()
+        self.runner.run(self.clients["http_async_client"].aclose())
+        self.runner.close()
+
+    def _wire(self, request: httpx.Request) -> httpx.Response:
+        if json.loads(request.content).get("stream"):
+            kind = {"content-type": "text/event-stream"}
+            return httpx.Response(200, headers=kind, content=sse(self.answer.chunks()))
+        return httpx.Response(200, json={"result": self.answer.reply(), "success": True})
+
+    def _model(self, **arguments: Any) -> ChatCloudflareGemma:
+        return ChatCloudflareGemma(account_id="acct", api_token="token", **self.clients, **arguments)
 
     async def _astream(self, model: ChatCloudflareGemma) -> AIMessage:
         first, *rest = [chunk async for chunk in model.astream("Hi")]
@@ -74,35 +90,33 @@ class Ways:
 def ways() -> Iterator[Ways]:
     """One event loop for all examples."""
     ways = Ways()
-    with ways.runner:
-        yield ways
+    yield ways
+    ways.close()
 
 
 def facts(message: AIMessage) -> dict[str, Any]:
     """What must be the same; a cut call's arguments bear a mark where core put the stream together."""
-    names = ("finish_reason", "model_name", "model_provider")
+    metadata = {name: fact for name, fact in message.response_metadata.items() if name != "output_version"}
     return {
         "text": message.text,
         "reasoning": message.additional_kwargs.get("reasoning_content"),
         "tool_calls": message.tool_calls,
         "invalid": [(call["id"], call["name"]) for call in message.invalid_tool_calls],
         "usage": message.usage_metadata,
-        "metadata": {name: message.response_metadata[name] for name in names},
+        "metadata": metadata,
     }
 
 
-@pytest.mark.parametrize("tool_calls", ["whole", "fragments", "finaliser", "position"])
-@pytest.mark.parametrize("dialect", ["S", "V"])
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(reply=replies())
-def test_one_truth(ways: Ways, dialect: Any, tool_calls: Any, reply: Reply) -> None:
-    """Whatever the answer is, and however its calls are cut up on the wire, every way of fetching it gives the same."""
-    with Emulator(lambda _: reply, dialect=dialect, tool_calls=tool_calls) as emulator:
-        model = ChatCloudflareGemma(
-            account_id=emulator.account_id, api_token=emulator.api_token, base_url=emulator.base_url
-        )
-        first, *others = [facts(message) for message in ways.all(model)]
-    assert (first["text"], first["reasoning"] or "") == (reply.text, reply.reasoning)
-    assert len(first["tool_calls"]) + len(first["invalid"]) == len(reply.tool_calls)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(answer=answers())
+def test_one_truth(ways: Ways, answer: Written) -> None:
+    """Whatever the answer is, and however it is told on the wire, every way of fetching it gives the same message."""
+    first, *others = [facts(message) for message in ways.all(answer)]
+    assert (first["text"], first["reasoning"] or "") == ("".join(answer.text), "".join(answer.reasoning))
+    told = [(call["id"], call["name"], call["args"]) for call in first["tool_calls"]]
+    cut = answer.calls[-1:] if answer.finish_reason == "length" else []
+    assert told == [(c.id, c.name, json.loads(c.arguments)) for c in answer.calls if c not in cut]
+    assert first["invalid"] == [(call.id, call.name) for call in cut]
+    assert first["metadata"]["finish_reason"] == answer.finish_reason
     for other in others:
         assert other == first

@@ -14,7 +14,7 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from cf_gemma import errors
 from cf_gemma.emulator import Reply, ToolCallSpec
 from langchain_cf_gemma import ChatCloudflareGemma
-from langchain_cf_gemma.errors import IncompleteOutput
+from langchain_cf_gemma.errors import GemmaError, IncompleteOutput
 
 if TYPE_CHECKING:
     from tests.langchain.conftest import Emulate, Emulated
@@ -185,7 +185,7 @@ async def test_cut_answer(emulate: Emulate, method: Any, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["invoke", "stream"])
-@pytest.mark.parametrize("method", ["json_schema", "json_mode"])
+@pytest.mark.parametrize("method", METHODS)
 async def test_budget_eaten_by_thinking(emulate: Emulate, method: Any, way: str) -> None:
     """Thinking that leaves no room for an answer raises its own error, with the number and the remedy."""
     emulated = emulate([Reply("", reasoning="Hm", finish_reason="length", usage=(10, 321))])
@@ -202,11 +202,36 @@ async def test_empty_answer(emulate: Emulate, method: Any, way: str) -> None:
         consume(emulated, method, way)
 
 
-async def test_answer_that_does_not_match(emulate: Emulate) -> None:
-    """An answer that isn't what the class demands raises LangChain's parser error."""
-    emulated = emulate([reply("json_schema", {"setup": "Why?"})])
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+async def test_call_that_is_not_made(emulate: Emulate, way: str) -> None:
+    """A forced call that the model ignores, twice, raises instead of passing for None."""
+    emulated = emulate(["No.", "No!"], max_retries=2)
+    with pytest.raises(errors.ToolChoiceNotHonoured) as caught:
+        consume(emulated, "function_calling", way)
+    assert isinstance(caught.value, GemmaError)
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+@pytest.mark.parametrize("schema", [Joke, JokeV1], ids=["pydantic", "pydantic v1"])
+@pytest.mark.parametrize("method", METHODS)
+async def test_answer_that_does_not_match(emulate: Emulate, method: Any, schema: Any, way: str) -> None:
+    """An answer that isn't what the class demands raises LangChain's parser error, streamed or not."""
+    name = schema.__name__
+    short = {"setup": "Why?"}
+    emulated = emulate([Reply(tool_calls=[ToolCallSpec(name, short)]) if method == METHODS[1] else json.dumps(short)])
+    structured = emulated.model.with_structured_output(schema, method=method)
     with pytest.raises(OutputParserException, match="punchline"):
-        emulated.model.with_structured_output(Joke).invoke("A joke!")
+        _ = structured.invoke("A joke!") if way == "invoke" else list(structured.stream("A joke!"))
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+@pytest.mark.parametrize("method", METHODS)
+async def test_answer_that_is_none(emulate: Emulate, method: Any, way: str) -> None:
+    """A call of another tool, or the JSON text null, raises instead of passing for None."""
+    call = Reply(tool_calls=[ToolCallSpec("Riddle", JOKE)])
+    emulated = emulate([call if method == "function_calling" else "null"])
+    with pytest.raises(OutputParserException, match="holds no object"):
+        consume(emulated, method, way)
 
 
 def test_bad_arguments() -> None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from typing import TYPE_CHECKING
 
+import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 import langchain_cf_gemma  # noqa: F401  (registers the translator)
+from cf_gemma.emulator import Reply, ToolCallSpec
+from tests import programs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.langchain.conftest import Emulate
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
 
 OURS = {"model_provider": "cloudflare"}
 REASONING = {"reasoning_content": "Hm."}
@@ -59,13 +69,22 @@ def test_chunks_have_indices_of_their_own() -> None:
     assert [block["index"] for chunk in chunks for block in chunk.content_blocks] == ["lc_rs_0", "lc_txt_0", "lc_tc_1"]
 
 
-def test_process_that_never_imported_us() -> None:
-    """A message from a checkpoint shows its reasoning even where this package was never imported."""
+@pytest.mark.parametrize("output_version", ["v0", "v1"])
+async def test_checkpoint(emulate: Emulate, tmp_path: Path, output_version: str) -> None:
+    """A message from a checkpoint has its reasoning, text and calls even where this package was never imported."""
+    said = Reply("Sure.", reasoning="Hm.", tool_calls=[ToolCallSpec("add", {"a": 1}, id="call_1")])
+    model, emulator = emulate([said] * 3, output_version=output_version)
+    first, *rest = model.stream("Hi")
+    messages = [model.invoke("Hi"), first + rest, model.stream_events("Hi", version="v3").output]
+    kind, data = JsonPlusSerializer().dumps_typed(messages)
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.write_bytes(data)
     code = (
-        "from langchain_core.messages import AIMessage\n"
-        f"ours = dict(additional_kwargs={REASONING!r}, tool_calls=[{CALL!r}], response_metadata={OURS!r})\n"
-        "message = AIMessage('Sure.', **ours)\n"
-        "print([block['type'] for block in message.content_blocks])"
+        "import sys, pathlib\n"
+        "from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer\n"
+        f"for message in JsonPlusSerializer().loads_typed(({kind!r}, pathlib.Path(sys.argv[1]).read_bytes())):\n"
+        "    reasoning, text, call = message.content_blocks\n"
+        "    print(reasoning['reasoning'], text['text'], call['name'], call['args'])\n"
+        "assert not [name for name in sys.modules if name.endswith('cf_gemma')]"
     )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
-    assert shown.stdout.strip() == "['reasoning', 'text', 'tool_call']"
+    assert programs.run(emulator, "-c", code, checkpoint) == "Hm. Sure. add {'a': 1}\n" * 3

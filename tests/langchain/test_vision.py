@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
+from langchain_cf_gemma import ChatCloudflareGemma
 from langchain_cf_gemma.errors import UnsupportedContent
 
 if TYPE_CHECKING:
@@ -67,6 +70,39 @@ async def test_image_in_a_tool_result(emulate: Emulate) -> None:
     assert (first["role"], second["role"], shown["role"]) == ("tool", "tool", "user")
     assert first["content"] == "Here."
     assert SENT in shown["content"]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
+async def test_image_on_the_web(way: str) -> None:
+    """With `inline_image_urls` an image on the web is fetched, and reaches the service as a data URL."""
+    sent: list[dict[str, Any]] = []
+
+    def web(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, content=base64.b64decode(SQUARE))
+        sent.append(json.loads(request.content))
+        choices = [{"index": 0, "message": {"role": "assistant", "content": "Grey."}, "finish_reason": "stop"}]
+        return httpx.Response(200, json={"result": {"choices": choices}, "success": True})
+
+    transport = httpx.MockTransport(web)
+    with httpx.Client(transport=transport) as client:
+        async with httpx.AsyncClient(transport=transport) as async_client:
+            model = ChatCloudflareGemma(
+                account_id="acct",
+                api_token="token",
+                inline_image_urls=True,
+                http_client=client,
+                http_async_client=async_client,
+            )
+            asked = [HumanMessage([{"type": "image", "url": "https://93.184.215.14/grey.png"}])]
+            if way.endswith("invoke"):
+                told = (await model.ainvoke(asked) if way == "ainvoke" else model.invoke(asked)).text
+            elif way == "stream":
+                told = "".join(chunk.text for chunk in model.stream(asked))
+            else:
+                told = "".join([chunk.text async for chunk in model.astream(asked)])
+    assert told == "Grey."
+    assert sent[0]["messages"] == [{"role": "user", "content": [SENT]}]
 
 
 @pytest.mark.parametrize(

@@ -1,67 +1,110 @@
-"""What the emulator answers to LangChain's standard tests, made from each request alone."""
+"""What the emulator answers to stock tests and to documentation, made from each request alone."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, Final
 
 from cf_gemma.emulator import Reply, ToolCallSpec
 
+WORDS: Final = {
+    "setup": "Why did the cat sit on the computer?",
+    "punchline": "To keep an eye on the mouse.",
+    "story": "Once upon a time there was a cat. It slept a lot, and when it was awake, it thought of sleeping.",
+    "haiku": "Soft paws in the night\nA moon hangs over the roofs\nSomebody is fed\n\nGrey cat on a wall\nThe "
+    "morning walks around it\nNeither of them speaks",
+    "image": "It shows a red square.",
+    "hello": "Hello! How can I help you?",
+    "how are you": "I'm fine, thank you. How can I help you?",
+    "": "That is a good question, and I have no better answer than this one.",
+}
+"""What to say where these words are heard, or a field has this name; the first that fits."""
+
 
 def answer(body: dict[str, Any]) -> Reply:
-    """A call where one is forced or asked for, an object where a schema is given, else a sentence."""
+    """A call where one is forced or would help, an object where one is wanted, else some sentences."""
     messages = body["messages"]
-    if name := _wanted_tool(body, messages):
-        parameters = next(tool["function"] for tool in body["tools"] if tool["function"]["name"] == name)["parameters"]
-        call = ToolCallSpec(name, sample(parameters, _text(messages[-1])))
+    if tool := _wanted_tool(body):
+        call = ToolCallSpec(tool["name"], Sampler(messages).sample(tool.get("parameters", {})))
         return Reply(tool_calls=[call], reasoning="A tool helps.")
-    if (wanted := body.get("response_format", {"type": "text"}))["type"] != "text":
-        schema = wanted.get("json_schema", {}).get("schema") or _schema_in(messages)
-        return Reply(json.dumps(sample(schema, _text(messages[-1])), ensure_ascii=False))
-    return Reply("This is what I have to say: cats sleep a lot.", reasoning="Let me think of something to say.")
+    wanted = body.get("response_format", {"type": "text"})
+    if wanted["type"] != "text":
+        schema = wanted.get("json_schema", {}).get("schema") or _schema_in(_text(messages[-1]))
+        return Reply(json.dumps(Sampler(messages).sample(schema), ensure_ascii=False))
+    return Reply(_sentences(messages[-1]), reasoning="Let me think of something to say.")
 
 
-def sample(schema: dict[str, Any], text: str) -> Any:
-    """A value that fits a JSON schema, with what the text says where it fits."""
-    defined = schema.get("$defs", {})
-    if "$ref" in schema:
-        return sample(defined.get(schema["$ref"].rsplit("/", 1)[-1], {}), text)
-    if "anyOf" in schema:
-        return sample({**schema["anyOf"][0], "$defs": defined}, text)
-    if "enum" in schema:
-        return schema["enum"][0]
-    match schema.get("type"):
-        case "object":
-            return {
-                name: sample({**part, "$defs": defined}, text) for name, part in schema.get("properties", {}).items()
-            }
-        case "array":
-            return [sample({**schema.get("items", {}), "$defs": defined}, text)]
-        case "integer" | "number":
-            return int(found[0]) if (found := re.findall(r"\d+", text)) else 1
-        case "boolean":
-            return True
-        case _:
-            return quoted[1] if (quoted := re.search(r"'(.+?)'", text)) else "a cat"
+class Sampler:
+    """Makes values that fit a JSON schema, from what the last message says."""
+
+    def __init__(self, messages: list[dict[str, Any]]) -> None:
+        self._said = _text(messages[-1])
+        self._numbers = iter(re.findall(r"\d+", self._said))
+
+    def sample(self, schema: dict[str, Any], name: str = "") -> Any:
+        """A value for the field of this name."""
+        match self._resolved(schema, name):
+            case {"enum": [first, *_]}:
+                return first
+            case {"type": "object"} as kind:
+                defined = {"$defs": kind.get("$defs", {})}
+                return {field: self.sample(part | defined, field) for field, part in kind.get("properties", {}).items()}
+            case {"type": "array"} as kind:
+                return [self.sample(kind.get("items", {}) | {"$defs": kind.get("$defs", {})}, name)]
+            case {"type": "integer" | "number"}:
+                return int(next(self._numbers, 1))
+            case {"type": "boolean"}:
+                return True
+            case {"type": "null"}:
+                return None
+            case _:
+                return self._phrase(name)
+
+    def _resolved(self, schema: dict[str, Any], name: str) -> dict[str, Any]:
+        """The schema behind a reference, and of several the one that fits: null when there is to be "no <name>"."""
+        defined = schema.get("$defs", {})
+        if "$ref" in schema:
+            schema = defined[schema["$ref"].rpartition("/")[2]]
+        if "anyOf" in schema:
+            none = f"no {name}" in self._said
+            schema = next(kind for kind in schema["anyOf"] if (kind.get("type") == "null") is none)
+        return schema | {"$defs": defined}
+
+    def _phrase(self, name: str) -> str:
+        """A name that the message puts in quotes, a proper name in it, or what the field's name suggests."""
+        if name in WORDS:
+            return WORDS[name]
+        quoted = re.search(r"'(.+?)'", self._said)
+        if quoted:
+            return quoted[1]
+        proper = re.search(r"^[A-Z]\w+(?= is \d)|(?<=\w )[A-Z]\w+(?: [A-Z]\w+)*(?:, [A-Z]{2})?", self._said)
+        return proper[0] if proper else name
 
 
-def _wanted_tool(body: dict[str, Any], messages: list[dict[str, Any]]) -> str | None:
-    names = [tool["function"]["name"] for tool in body.get("tools", [])]
+def _wanted_tool(body: dict[str, Any]) -> dict[str, Any] | None:
+    """The function to call: the one that is forced; the first, where there is a choice and no result has come."""
+    functions = {tool["function"]["name"]: tool["function"] for tool in body.get("tools", [])}
     choice = body.get("tool_choice", "auto")
     if isinstance(choice, dict):
-        return choice["function"]["name"]
-    if not names or choice == "none" or messages[-1]["role"] != "user":
-        return None
-    return names[0]
+        return functions[choice["function"]["name"]]
+    answered = any(message["role"] == "tool" for message in body["messages"])
+    return None if choice == "none" or answered or not functions else next(iter(functions.values()))
 
 
-def _schema_in(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """The schema that a prompt spells out, as JSON mode's do."""
-    names = re.findall(r"`?(setup|punchline)`?", _text(messages[-1]))
-    return {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+def _schema_in(text: str) -> dict[str, Any]:
+    """The schema that a prompt describes, as JSON mode's do: the names that stand in quotes."""
+    return {"type": "object", "properties": {name: {"type": "string"} for name in re.findall(r"'(\w+)'", text)}}
+
+
+def _sentences(message: dict[str, Any]) -> str:
+    if message["role"] == "tool":
+        return f"The tool says: {_text(message)}"
+    return next(words for heard, words in WORDS.items() if heard in _text(message).lower())
 
 
 def _text(message: dict[str, Any]) -> str:
     content = message["content"]
-    return content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
+    if isinstance(content, str):
+        return content
+    return " ".join(part.get("text", "image") for part in content)
