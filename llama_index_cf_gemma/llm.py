@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.instrumentation import get_dispatcher  # pyright: ignore[reportPrivateImportUsage] - its documented place
 from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.program.function_program import get_function_tool
 from llama_index.core.types import PydanticProgramMode
 from typing_extensions import override
@@ -50,8 +49,8 @@ THINKING_OPTIONS: Final = frozenset({"thinking", "chat_template_kwargs"})
 """A caller who sets one of these has decided about thinking; else structured output switches it off."""
 
 
-class CloudflareGemma(GemmaSettings, FunctionCallingLLM):
-    """Gemma 4 on Cloudflare Workers AI.
+class CloudflareGemma(GemmaSettings):
+    """Gemma 4 on Cloudflare Workers AI, as a FunctionCallingLLM.
 
     ```python
     from llama_index_cf_gemma import CloudflareGemma
@@ -141,6 +140,7 @@ class CloudflareGemma(GemmaSettings, FunctionCallingLLM):
 
         Raises:
             InvalidOutput: the answer is complete and all that it calls is cut off or invalid.
+            ReasoningBudgetExceeded: thinking used up `max_tokens` before the answer began.
             ValueError: the model called nothing and `error_on_no_tool_call` is set.
         """
         return tool_selections(response, error_on_no_tool_call=error_on_no_tool_call)

@@ -29,6 +29,7 @@ CONNECTION: Final = (
     "max_retries",
     "wire_streaming",
     "default_headers",
+    "inline_image_urls",
 )
 """Fields that the clients are made of. They can't be assigned later; `model_copy(update=…)` changes them."""
 
@@ -80,6 +81,9 @@ class GemmaSettings(FunctionCallingLLM):
     """Whether `chat` and `complete` stream on the wire, to outlive the service's time limit; "auto": long answers."""
     default_headers: dict[str, str] | None = Field(default=None, frozen=True, exclude=True, repr=False)
     """Headers of every request, such as `cf-aig-cache-ttl`."""
+    inline_image_urls: bool = Field(default=False, frozen=True)
+    """Whether an `ImageBlock(url=…)` on the web is fetched and sent along: https, public addresses and 10 MB at most.
+    Otherwise it is refused, since the service takes no URLs."""
     http_client: Any = Field(default=None, frozen=True, exclude=True, repr=False)
     """An httpx.Client to use."""
     async_http_client: Any = Field(default=None, frozen=True, exclude=True, repr=False)

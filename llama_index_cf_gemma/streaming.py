@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, TypeVar, cast
+from collections.abc import AsyncGenerator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import Callable, Generator
 
     from cf_gemma import Completion
     from cf_gemma.completion import Delta
@@ -38,17 +41,39 @@ async def aprimed(
     pieces: AsyncGenerator[Pieces, None], translate: Callable[[Pieces], R | None]
 ) -> AsyncGenerator[R, None]:
     """The same, asynchronous."""
+    return _Responses(pieces, translate, await anext(pieces))
 
-    async def responses() -> AsyncGenerator[R | None, None]:
-        async with aclosing(pieces):
-            piece = await anext(pieces)
-            yield None
-            while piece is not None:
-                response = translate(piece)
-                if response is not None:
-                    yield response
-                piece = await anext(pieces, None)
 
-    stream = responses()
-    await anext(stream)
-    return cast("AsyncGenerator[R, None]", stream)
+class _Responses(AsyncGenerator[R, None]):
+    """The translated pieces; no generator function, which would be one more for an event loop to know of.
+
+    A loop that shuts down closes the generators that are left all at once, and logs an error for one that is then
+    being closed by another around it.
+    """
+
+    def __init__(self, pieces: AsyncGenerator[Pieces, None], translate: Callable[[Pieces], R | None], first: Pieces):
+        self._pieces = pieces
+        self._translate = translate
+        self._first: Pieces | None = first
+
+    @override
+    async def asend(self, value: None) -> R:
+        while True:
+            piece, self._first = self._first or await anext(self._pieces), None
+            try:
+                response = self._translate(piece)
+            except BaseException:
+                await self.aclose()
+                raise
+            if response is not None:
+                return response
+
+    @override
+    async def athrow(self, typ: Any, val: Any = None, tb: Any = None, /) -> R:
+        await self.aclose()
+        raise typ if val is None else val
+
+    @override
+    async def aclose(self) -> None:
+        self._first = None
+        await self._pieces.aclose()

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from cf_gemma.errors import InvalidRequest
 from llama_index_cf_gemma.errors import InvalidOutput
-from llama_index_cf_gemma.responses import completion_of, facts_of
+from llama_index_cf_gemma.responses import completion_of, facts_of, refuse_unfinished_thought
 from llama_index_cf_gemma.schema import strict_schema
 
 if TYPE_CHECKING:
@@ -65,16 +65,20 @@ def tool_selections(response: ChatResponse, *, error_on_no_tool_call: bool) -> l
 
     Raises:
         InvalidOutput: the answer is complete and all that it calls is cut off or invalid.
+        ReasoningBudgetExceeded: thinking used up `max_tokens` before the answer began.
         ValueError: the model called nothing and `error_on_no_tool_call` is set.
     """
     selections = [_selection(block) for block in response.message.blocks if isinstance(block, ToolCallBlock)]
     if selections:
         return selections
+    cut = facts_of(response).get("finish_reason") == "length"
     invalid: list[dict[str, Any]] = response.message.additional_kwargs.get("invalid_tool_calls", [])
     if invalid:
         why = "; ".join(f"{call['name']!r}: {call['error']}" for call in invalid)
-        hint = ": raise max_tokens" if facts_of(response).get("finish_reason") == "length" else ""
+        hint = ": raise max_tokens" if cut else ""
         raise InvalidOutput(f"the model's tool call can't be executed ({why}){hint}", partial=completion_of(response))
+    if cut:
+        refuse_unfinished_thought(completion_of(response))
     if error_on_no_tool_call:
         raise ValueError("Expected at least one tool call, but got 0 tool calls.")
     return []

@@ -7,9 +7,18 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
+from llama_index.core.callbacks import CBEventType
+from llama_index.core.callbacks.base_handler import BaseCallbackHandler
+from llama_index.core.chat_engine.types import StreamingAgentChatResponse
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events import BaseEvent
 
 from cf_gemma.emulator import Emulator
 from llama_index_cf_gemma import CloudflareGemma
+
+from .sensible import sensible
 
 TOKEN = "canary-token-4711"  # the emulator accepts what it is told to accept
 
@@ -64,20 +73,90 @@ def gemma(wire: tuple[str, str], emulate: Emulate, connect: Connect) -> Connect:
     return make
 
 
+@pytest.fixture
+def model(emulate: Emulate, connect: Connect) -> Connect:
+    """A model with a script over one wire, for what no wire changes."""
+
+    def make(script: Any, **settings: Any) -> tuple[CloudflareGemma, Any]:
+        emulator = emulate(script)
+        return connect(emulator, **settings), emulator
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sensible_llm() -> Iterator[CloudflareGemma]:
+    """A model that reads what it is asked, for whatever component asks; either back-end may answer."""
+    with (
+        Emulator(sensible, api_token=TOKEN) as emulator,
+        CloudflareGemma(base_url=emulator.base_url, account_id=emulator.account_id, api_token=TOKEN) as llm,
+    ):
+        yield llm
+
+
+class Events(BaseEventHandler):
+    """Keeps the events."""
+
+    seen: list[BaseEvent]
+
+    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+        """Keeps one."""
+        self.seen.append(event)
+
+
+class Calls(BaseCallbackHandler):
+    """Counts the LLM calls that the older callbacks see."""
+
+    def __init__(self) -> None:
+        super().__init__([], [])
+        self.ended = 0
+
+    def on_event_start(self, event_type: CBEventType, *args: Any, **kwargs: Any) -> str:
+        """Nothing to count."""
+        return ""
+
+    def on_event_end(self, event_type: CBEventType, *args: Any, **kwargs: Any) -> None:
+        """Counts the ends."""
+        self.ended += event_type is CBEventType.LLM
+
+    def start_trace(self, trace_id: str | None = None) -> None:
+        """Traces don't count."""
+
+    def end_trace(self, trace_id: str | None = None, trace_map: Any = None) -> None:
+        """Nor do their ends."""
+
+
+@pytest.fixture
+def events() -> Iterator[list[BaseEvent]]:
+    """What observers are told."""
+    dispatcher = get_dispatcher()
+    handler = Events(seen=[])
+    dispatcher.add_event_handler(handler)
+    yield handler.seen
+    dispatcher.event_handlers.remove(handler)
+
+
 @pytest.fixture(params=["sync", "async"])
 def call(request: pytest.FixtureRequest) -> Call:
-    """Calls a method of a model or its asynchronous twin (in a loop of its own); a stream comes as a list."""
+    """Calls a method or its asynchronous twin (in a loop of its own).
+
+    A stream of responses comes as a list, the streamed answer of an engine as its text.
+    """
     return _sync if request.param == "sync" else _async
 
 
-def _sync(model: CloudflareGemma, method: str, *args: Any, **kwargs: Any) -> Any:
-    result = getattr(model, method)(*args, **kwargs)
+def _sync(owner: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+    result = getattr(owner, method)(*args, **kwargs)
+    if isinstance(result, StreamingResponse | StreamingAgentChatResponse):
+        return "".join(result.response_gen)
     return list(result) if inspect.isgenerator(result) else result
 
 
-def _async(model: CloudflareGemma, method: str, *args: Any, **kwargs: Any) -> Any:
+def _async(owner: Any, method: str, *args: Any, **kwargs: Any) -> Any:
     async def run() -> Any:
-        result = await getattr(model, f"a{method}")(*args, **kwargs)
+        result = await getattr(owner, f"a{method.strip('_')}")(*args, **kwargs)
+        if isinstance(result, AsyncStreamingResponse | StreamingAgentChatResponse):
+            return "".join([token async for token in result.async_response_gen()])
         return [item async for item in result] if inspect.isasyncgen(result) else result
 
     return asyncio.run(run())

@@ -15,6 +15,7 @@ from llama_index.retrievers.bm25 import BM25Retriever
 from pydantic import BaseModel
 
 from cf_gemma.emulator import Reply, ToolCallSpec
+from cf_gemma.errors import ReasoningBudgetExceeded
 from llama_index_cf_gemma import InvalidOutput
 
 from .conftest import Connect
@@ -114,6 +115,14 @@ async def test_an_agent_is_not_fooled_by_a_cut_call(gemma: Connect) -> None:
     llm, _ = gemma([Reply(tool_calls=[ToolCallSpec("add", '{"a": 2, "b"')], finish_reason="length")])
     with pytest.raises(InvalidOutput, match="max_tokens"):
         await FunctionAgent(tools=TOOLS, llm=llm).run("2 + 3?")
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_an_agent_is_not_fooled_by_an_unfinished_thought(gemma: Connect, streaming: bool) -> None:
+    """Thinking that left no room for an answer ends the run with an error, not with an empty answer."""
+    llm, _ = gemma([Reply("Five.", reasoning="One two three four five six")], max_tokens=3)
+    with pytest.raises(ReasoningBudgetExceeded, match="max_tokens"):
+        await FunctionAgent(tools=TOOLS, llm=llm, streaming=streaming).run("2 + 3?")
 
 
 class Sum(BaseModel):

@@ -1,7 +1,14 @@
 """Importing the package: what it needs, and what it doesn't."""
 
+import importlib
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
+
+from llama_index_cf_gemma import CloudflareGemma
+
+ROOT = Path(__file__).parents[2]
 
 BLOCKED = """
 import sys
@@ -35,3 +42,26 @@ def test_nothing_heavy_comes_along() -> None:
     """Neither another SDK nor the emulator's or the command line's packages."""
     done = run(LOADED)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+NAMESPACES = """
+from llama_index.llms.cloudflare_gemma import CloudflareGemma
+import llama_index, llama_index.llms, llama_index.core, llama_index.retrievers.bm25
+print(llama_index.__file__, llama_index.llms.__file__, CloudflareGemma.__module__)
+"""
+
+
+def test_the_place_of_llama_index_s_own_integrations() -> None:
+    """`llama_index.llms` stays a namespace: what other wheels put into it is found beside ours."""
+    done = run(NAMESPACES)
+    assert (done.stdout.split(), done.stderr) == (["None", "None", "llama_index_cf_gemma.llm"], "")
+    assert [str(path.relative_to(ROOT)) for path in (ROOT / "llama_index").rglob("*.py")] == [
+        "llama_index/llms/cloudflare_gemma/__init__.py"
+    ]
+
+
+def test_the_hub_s_metadata() -> None:
+    """LlamaHub reads where the class is; it is there."""
+    hub = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["llamahub"]
+    module = importlib.import_module(hub["import_path"])
+    assert [getattr(module, name) for name in hub["class_authors"]] == [CloudflareGemma]

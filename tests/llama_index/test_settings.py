@@ -4,6 +4,7 @@ import asyncio
 import copy
 import json
 import pickle
+import socket
 import threading
 from typing import Any
 
@@ -11,16 +12,17 @@ import httpx
 import pytest
 from inline_snapshot import snapshot
 from llama_index.core.base.llms.base import BaseLLM
-from llama_index.core.base.llms.types import MessageRole
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import ValidationError
 
-from cf_gemma.errors import ConfigurationError, InvalidRequest
+from cf_gemma.errors import ConfigurationError, InvalidRequest, UnsupportedContent
 from cf_gemma.model import MODEL
 from llama_index_cf_gemma import CloudflareGemma
 
-from .conftest import TOKEN, Connect, Emulate
+from .conftest import TOKEN, Call, Connect, Emulate
+from .test_messages import PNG, PNG_URL
 
 VARIABLES = (
     "CLOUDFLARE_ACCOUNT_ID",
@@ -258,6 +260,34 @@ def test_injected_clients_are_used() -> None:
 
     asyncio.run(run())
     assert paths == [f"/client/v4/accounts/acct/ai/run/{MODEL}"] * 2
+
+
+def web(request: httpx.Request) -> httpx.Response:
+    """The service, and the host of a picture."""
+    if request.method == "GET":
+        return httpx.Response(200, content=PNG)
+    said = request.content.decode().count(PNG_URL)
+    choices = [{"index": 0, "message": {"content": f"{said} picture"}, "finish_reason": "stop"}]
+    return httpx.Response(200, json={"result": {"choices": choices}, "success": True})
+
+
+@pytest.mark.parametrize("inlined", [True, False])
+def test_images_on_the_web(monkeypatch: pytest.MonkeyPatch, call: Call, inlined: bool) -> None:
+    """An ImageBlock with a URL is sent along as an image if wanted; else it is refused, with what to set."""
+    resolved = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: resolved)
+    transport = httpx.MockTransport(web)
+    clients = {
+        "http_client": httpx.Client(transport=transport),
+        "async_http_client": httpx.AsyncClient(transport=transport),
+    }
+    llm = made(inline_image_urls=inlined, max_tokens=100, **clients)
+    question = [ChatMessage(role="user", blocks=[ImageBlock(url="https://pictures.example/a.png")])]
+    if inlined:
+        assert call(llm, "chat", question).message.content == "1 picture"
+    else:
+        with pytest.raises(UnsupportedContent, match="inline_image_urls=True"):
+            call(llm, "chat", question)
 
 
 def test_callback_manager_none() -> None:

@@ -1,5 +1,6 @@
 """Primed streams: begun when they are handed out, closed whenever they end."""
 
+import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Generator
 
@@ -85,6 +86,36 @@ async def test_leaving_closes_the_source_async(steps: int) -> None:
         await anext(stream)
     await stream.aclose()
     assert source.ag_frame is None
+
+
+async def test_throwing_into_a_stream_closes_the_source() -> None:
+    """The error comes back out, and nothing more after it."""
+    source = apieces()
+    stream = await aprimed(source, upper)
+    with pytest.raises(KeyError):
+        await stream.athrow(KeyError("thrown"))
+    assert source.ag_frame is None
+    assert [text async for text in stream] == []
+
+
+def test_a_loop_that_ends_before_its_stream(caplog: pytest.LogCaptureFixture) -> None:
+    """The loop closes the source, and has nothing to complain of; in which order it closes things is chance."""
+
+    async def source() -> AsyncGenerator[TextDelta, None]:
+        try:
+            yield TextDelta("a")
+            yield TextDelta("b")
+        finally:
+            await asyncio.sleep(0)
+
+    async def leave() -> object:
+        stream = await aprimed(source(), upper)
+        await anext(stream)
+        return stream
+
+    for _ in range(20):
+        asyncio.run(leave())
+    assert caplog.records == []
 
 
 def test_an_error_of_the_translation_closes_the_source() -> None:

@@ -2,12 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from llama_index.core.base.llms.types import ChatMessage
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.llms.structured_llm import StructuredLLM
 from llama_index.core.program.function_program import FunctionCallingProgram
 from llama_index.core.program.utils import num_valid_fields
@@ -20,8 +18,7 @@ from cf_gemma.emulator import Fault, Reply, ToolCallSpec
 from cf_gemma.errors import BadRequest, ReasoningBudgetExceeded, ToolChoiceNotHonoured
 from llama_index_cf_gemma import InvalidOutput
 
-from .conftest import Call, Connect
-from .test_endpoints import Calls, Events
+from .conftest import Call, Calls, Connect
 from .test_structured_answer import REX, Dog
 
 PROMPT = PromptTemplate("A dog from {place}, please.")
@@ -141,16 +138,6 @@ def test_the_service_s_errors_pass_through(gemma: Connect, call: Call, way: str)
     llm, _ = gemma([Fault(400, 5006)])
     with pytest.raises(BadRequest):
         call(llm, way, Dog, PROMPT, place="Oslo")
-
-
-@pytest.fixture
-def events() -> Iterator[list[Any]]:
-    """The names of what observers are told."""
-    dispatcher = get_dispatcher()
-    handler = Events(seen=[])
-    dispatcher.add_event_handler(handler)
-    yield handler.seen
-    dispatcher.event_handlers.remove(handler)
 
 
 @pytest.mark.parametrize("way", WAYS)
