@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 import threading
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from cf_gemma.errors import GemmaError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
     from typing import Self
+
+Item = TypeVar("Item")
 
 DRAIN: Final = 0.1
 """Seconds that the end of a body may take after the answer's end, so that its connection can be used again."""
@@ -74,6 +77,20 @@ class Body:
         if self.chunks is not None:
             self.chunks.close()
         self._open.discard(self)
+
+
+def begin(answer: AsyncGenerator[Item, None]) -> Awaitable[Item]:
+    """The first item of a generator that another one owns and closes.
+
+    Kept from the event loop, which closes at its shutdown all the generators that it knows: two of them, one within the
+    other, get into each other's way.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return anext(answer)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
 
 
 async def drain(chunks: AsyncIterator[bytes]) -> None:

@@ -7,17 +7,21 @@ from contextlib import aclosing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from typing_extensions import override
+
 from cf_gemma import remote_images
+from cf_gemma.body import begin
 from cf_gemma.parameters import merged
 from cf_gemma.request import build
 from cf_gemma.settings import TIMEOUT, Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-    from typing import Self, Unpack
+    from typing import Never, Self, SupportsIndex, Unpack
 
     from pydantic import SecretStr
 
+    from cf_gemma.batch import AsyncBatch, Batch
     from cf_gemma.completion import Completion, Delta
     from cf_gemma.options import Options
     from cf_gemma.request import HttpRequest
@@ -46,6 +50,7 @@ class _Model(Generic[AnyHttpClient]):
         wire_streaming: bool | Literal["auto"] = "auto",
         default_headers: Mapping[str, str] | None = None,
         inline_image_urls: bool = False,
+        deadline: float | None = None,
         http_client: AnyHttpClient | None = None,
         **options: Unpack[Options],
     ) -> None:
@@ -60,10 +65,22 @@ class _Model(Generic[AnyHttpClient]):
             max_retries=max_retries,
             wire_streaming=wire_streaming,
             default_headers=default_headers,
+            deadline=deadline,
         )
         self._options = merged(options)
         self._http_client = http_client
         self._inlines = inline_image_urls
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Nothing here ever changes, so a copy is as good as this one, and shares its connections.
+        return self
+
+    @override
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Never:
+        raise TypeError(f"{type(self).__name__} can't be pickled: it holds a token. Make one where it is needed")
 
     def _request(
         self, messages: Messages, prompt: str | None, options: Mapping[str, Any], *, stream: bool | None = None
@@ -96,6 +113,8 @@ class Gemma(_Model["HttpClient"]):
         default_headers: Headers of every request, such as `cf-aig-cache-ttl`.
         inline_image_urls: Whether images on the web are fetched and sent along; otherwise their URLs are refused, since
             the service takes none. https only, from public addresses only, 10 MB at most, redirects not followed.
+        deadline: Seconds from the beginning of a call in which an attempt may begin, waits included; None for no limit.
+            An attempt that has begun isn't cut, but given up after a silence of `timeout`, or of this if it is less.
         http_client: An `httpx.Client` to use instead of our own; it stays yours to close.
         **options: Parameters of every call, see `Options`; those of a call come before them.
 
@@ -118,6 +137,13 @@ class Gemma(_Model["HttpClient"]):
         """
         return self._transport.stream(self._request(self._with_images(messages), prompt, options, stream=True))
 
+    @cached_property
+    def batch(self) -> Batch:
+        """The asynchronous queue: many requests handed over at once, answered when there is room."""
+        from cf_gemma.batch import Batch
+
+        return Batch(self.settings, self._options, self._post, self._with_images)
+
     def close(self) -> None:
         """Closes the connections, unless another client uses them too. The next call opens new ones."""
         if "_transport" in self.__dict__:
@@ -128,6 +154,9 @@ class Gemma(_Model["HttpClient"]):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _post(self, request: HttpRequest) -> dict[str, Any]:
+        return self._transport.complete(request).extra
 
     def _with_images(self, messages: Messages) -> Messages:
         urls = remote_images.addresses(messages) if self._inlines else []
@@ -155,7 +184,8 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
         self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]
     ) -> Completion:
         """The whole answer. Raises a subclass of GemmaError, before anything is sent for what can't be."""
-        return await self._transport.complete(await self._unblocked_request(messages, prompt, options))
+        transport = await self._loaded()
+        return await transport.complete(await self._unblocked_request(messages, prompt, options))
 
     def stream(
         self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]
@@ -165,9 +195,18 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
         What can't be sent is refused at once; the request goes out at the first `anext()`. `aclose()` closes the
         connection. An error in the middle carries what had arrived as `partial`.
         """
-        if remote_images.has_images(messages):
-            return self._stream_with_images(messages, prompt, options)
-        return self._transport.stream(self._request(messages, prompt, options, stream=True))
+        with_images = remote_images.has_images(messages)
+        request = None if with_images else self._request(messages, prompt, options, stream=True)
+        if request is not None and "_transport" in self.__dict__:
+            return self._transport.stream(request)
+        return self._stream_unblocked(request, messages, prompt, options)
+
+    @cached_property
+    def batch(self) -> AsyncBatch:
+        """The asynchronous queue: many requests handed over at once, answered when there is room."""
+        from cf_gemma.batch import AsyncBatch
+
+        return AsyncBatch(self.settings, self._options, self._post, self._with_images)
 
     async def aclose(self) -> None:
         """Closes this event loop's connections, unless another client uses them too. The next call opens new ones."""
@@ -180,6 +219,12 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
+    async def _loaded(self) -> AsyncTransport:
+        """The transport; loaded by another thread, because the HTTP library and the certificates take a while."""
+        if "_transport" not in self.__dict__:
+            await asyncio.to_thread(getattr, self, "_transport")
+        return self._transport
+
     async def _unblocked_request(
         self, messages: Messages, prompt: str | None, options: Mapping[str, Any], *, stream: bool | None = None
     ) -> HttpRequest:
@@ -189,13 +234,19 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
         messages = await self._with_images(messages)
         return await asyncio.to_thread(self._request, messages, prompt, options, stream=stream)
 
-    async def _stream_with_images(
-        self, messages: Messages, prompt: str | None, options: Mapping[str, Any]
+    async def _stream_unblocked(
+        self, request: HttpRequest | None, messages: Messages, prompt: str | None, options: Mapping[str, Any]
     ) -> AsyncGenerator[Delta | Completion, None]:
-        request = await self._unblocked_request(messages, prompt, options, stream=True)
-        async with aclosing(self._transport.stream(request)) as items:
+        transport = await self._loaded()
+        if request is None:
+            request = await self._unblocked_request(messages, prompt, options, stream=True)
+        async with aclosing(transport.stream(request)) as items:
+            yield await begin(items)
             async for item in items:
                 yield item
+
+    async def _post(self, request: HttpRequest) -> dict[str, Any]:
+        return (await (await self._loaded()).complete(request)).extra
 
     async def _with_images(self, messages: Messages) -> Messages:
         urls = remote_images.addresses(messages) if self._inlines else []

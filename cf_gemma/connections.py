@@ -18,10 +18,10 @@ Key = TypeVar("Key", bound="Hashable")
 Environment = tuple[tuple[str, str], ...]
 
 
-def environment() -> Environment:
-    """What of the process's environment shapes a client: proxies and certificates."""
+def environment(host: str = "") -> Environment:
+    """What shapes a client: whom it talks to, and of the process's environment the proxies and certificates."""
     certificates = [(name, os.environ[name]) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ]
-    return (*sorted(urllib.request.getproxies_environment().items()), *certificates)
+    return (("host", host), *sorted(urllib.request.getproxies_environment().items()), *certificates)
 
 
 class SharedClients(Generic[Key, Client]):

@@ -24,6 +24,7 @@ GemmaError
 │   │   ├── CapacityExceeded              no machine free (3040)
 │   │   └── QuotaExhausted                daily allocation or credits used up (4006, 3036, 2021, 2045): never retried
 │   └── ServerError                       5xx
+├── BatchInterrupted                      only a part of a batch was handed over: `.handle`
 ├── ReasoningBudgetExceeded               thinking used up `max_tokens` before the answer began
 └── ToolChoiceNotHonoured                 a tool call was required and the model made none
 """
@@ -38,6 +39,7 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cf_gemma.batch_handle import BatchHandle
     from cf_gemma.completion import Completion
 
 
@@ -204,6 +206,12 @@ class ServerError(ApiError):
     retryable = True
 
 
+class BatchInterrupted(GemmaError):
+    """Only the first parts of a batch were handed over. `.handle` has them; the cause says what stopped the rest."""
+
+    handle: BatchHandle | None = None
+
+
 class ReasoningBudgetExceeded(GemmaError):
     """Thinking used up `max_tokens` before the answer began. Raise `max_tokens`, or set `thinking=False`."""
 
@@ -274,9 +282,14 @@ STATUSES: Final[Mapping[int, type[ApiError]]] = MappingProxyType(
 
 
 def error_class(status: int | None, code: int | None) -> type[ApiError]:
-    """The class for a Cloudflare code, else for an HTTP status; plain ApiError when neither is known."""
+    """The class for a Cloudflare code, else for an HTTP status; plain ApiError when neither is known.
+
+    An error within a good answer has no status of its own: there, a code like 500 stands for one.
+    """
     if code is not None and code in CODES:
         return CODES[code]
+    if (status is None or status < 300) and code is not None and 400 <= code < 600:
+        status = code
     if status is not None and status >= 500:
         return ServerError
     return STATUSES.get(status or 0, ApiError)

@@ -41,9 +41,15 @@ Flow = Generator[Send | Sleep, Answer | GemmaError | None, Answer]
 """Yields what to do next, is sent what came of it, and returns the answer."""
 
 
-def attempts(request: HttpRequest, policy: RetryPolicy, dice: Callable[[], float]) -> Flow[Answer]:
-    """Sends until an answer comes, which is returned, or the policy gives up: then the last error is raised."""
+def attempts(
+    request: HttpRequest, policy: RetryPolicy, dice: Callable[[], float], clock: Callable[[], float]
+) -> Flow[Answer]:
+    """Sends until an answer comes, which is returned, or the policy gives up: then the last error is raised.
+
+    `clock` gives seconds, from any beginning.
+    """
     attempt = 0
+    begin = clock()
     previous: GemmaError | None = None
     while True:
         attempt += 1
@@ -53,7 +59,7 @@ def attempts(request: HttpRequest, policy: RetryPolicy, dice: Callable[[], float
         if not isinstance(outcome, GemmaError):
             return outcome
         wait = policy.wait(attempt, outcome, dice(), previous)
-        if wait is None:
+        if wait is None or policy.too_late(clock() - begin + wait):
             raise outcome
         yield Sleep(wait, attempt, outcome)
         previous = outcome

@@ -24,7 +24,8 @@ class Inflater:
         self._plain = encoding in ("", "identity")
         if not self._plain and encoding not in _WINDOWS:
             raise ProtocolError(f"the answer is compressed with {encoding[:40]}, which was not asked for")
-        self._inflate = None if self._plain else zlib.decompressobj(_WINDOWS[encoding])
+        self._window = 0 if self._plain else _WINDOWS[encoding]
+        self._inflate = None if self._plain else zlib.decompressobj(self._window)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The pieces that this chunk unpacks to."""
@@ -33,8 +34,10 @@ class Inflater:
             return
         try:
             while chunk:
+                if self._inflate.eof:  # A gzip body may have several members, one after the other.
+                    self._inflate = zlib.decompressobj(self._window)
                 piece = self._inflate.decompress(chunk, PIECE)
-                chunk = self._inflate.unconsumed_tail
+                chunk = self._inflate.unconsumed_tail or self._inflate.unused_data
                 if piece:
                     yield piece
         except zlib.error as error:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
+LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
+"""Two names of one limit: whoever gives one of them replaces the other."""
+
+
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """One set of parameters, later layers above earlier ones; None says nothing.
 
@@ -18,7 +22,12 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """
     parameters: dict[str, Any] = {}
     for layer in layers:
-        parameters.update((name, value) for name, value in layer.items() if value is not None)
+        said = {name: value for name, value in layer.items() if value is not None}
+        if not LIMITS.isdisjoint(said):
+            parameters = {name: value for name, value in parameters.items() if name not in LIMITS}
+        parameters.update(said)
+    if parameters.keys() >= LIMITS:
+        raise InvalidRequest("pass max_tokens or max_completion_tokens, not both: they are one limit under two names")
     for name, value in parameters.items():
         rule = RULES.get(name)
         if rule is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from cf_gemma import reply
 from cf_gemma.answer import AnswerBuilder
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 BODY_LIMIT: Final = 32 * 1024 * 1024
 """Bytes that a whole answer may have."""
+
+BARE_BODY_LIMIT: Final = 4 * BODY_LIMIT
+"""Bytes that a bare object may have: the queue's has the answers to many requests."""
 
 ERROR_BODY_LIMIT: Final = 64 * 1024
 """Bytes that are read of an error."""
@@ -62,6 +66,7 @@ class Reception:
             raise refusal from None
         self._answer = AnswerBuilder(headers)
         self._body = bytearray()
+        self._object: dict[str, Any] = {}
         self._stream: ChatStream | None = None
         kind = headers.get("content-type", "").lower()
         self._undecided = not kind and request.stream and status < 300
@@ -87,13 +92,18 @@ class Reception:
 
     def feed(self, raw: bytes) -> Iterator[Delta]:
         """The deltas in these bytes."""
-        for piece in self._inflater.feed(raw):
-            if self._undecided:
-                self._decide(piece)
+        try:
+            for piece in self._inflater.feed(raw):
+                if self._undecided:
+                    self._decide(piece)
+                if self._stream is not None:
+                    yield from self._stream.feed(piece)
+                else:
+                    self._collect(piece)
+        except ProtocolError as error:
             if self._stream is not None:
-                yield from self._stream.feed(piece)
-            else:
-                self._collect(piece)
+                error.partial = self._stream.partial()
+            raise
 
     def close(self) -> Iterator[Delta]:
         """The deltas that only the end of the body gives: all of them when the answer was not streamed."""
@@ -101,7 +111,10 @@ class Reception:
             yield from self._stream.close()
             return
         try:
-            yield from reply.deltas(self._answer, self._status, self._headers, bytes(self._body))
+            if self._request.bare:
+                self._object = reply.checked(self._status, self._headers, bytes(self._body))
+            else:
+                yield from reply.deltas(self._answer, self._status, self._headers, bytes(self._body))
         except GemmaError as error:
             error.retry_after = retry_after(self._headers, self._now)
             raise
@@ -111,6 +124,8 @@ class Reception:
 
         Raises StreamTruncated for a stream that isn't whole, ToolChoiceNotHonoured for a required call that is missing.
         """
+        if self._request.bare:
+            return replace(self._answer.completion(), extra=self._object)
         completion = self._answer.completion() if self._stream is None else self._stream.completion()
         if self._request.requires_call and not _called(completion):
             raise ToolChoiceNotHonoured(
@@ -152,8 +167,8 @@ class Reception:
     def _collect(self, piece: bytes) -> None:
         if self._status >= 300:
             piece = piece[: ERROR_BODY_LIMIT - len(self._body)]
-        elif len(self._body) + len(piece) > BODY_LIMIT:
-            raise ResponseTooLarge(f"the answer is larger than {BODY_LIMIT} bytes")
+        elif len(self._body) + len(piece) > (limit := BARE_BODY_LIMIT if self._request.bare else BODY_LIMIT):
+            raise ResponseTooLarge(f"the answer is larger than {limit} bytes")
         self._body += piece
 
 

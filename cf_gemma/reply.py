@@ -52,12 +52,8 @@ def deltas(answer: AnswerBuilder, status: int, headers: Mapping[str, str], body:
 
     Raises ApiError for every shape in which the service says no, and ProtocolError for what isn't an answer at all.
     """
-    if status >= 300:
-        raise api_error(_lenient(body), headers, status)
-    payload = decoded(body, headers)
-    if is_error(payload):
-        raise api_error(payload, headers, status)
-    result = as_object(payload.get("result", payload))
+    found = checked(status, headers, body)
+    result = as_object(found.get("result", found))
     if result is None or not (result.get("choices") or result.keys() & {"response", "tool_calls"}):
         raise ProtocolError(
             f"the answer has neither choices nor a response: {excerpt(body)}",
@@ -65,6 +61,16 @@ def deltas(answer: AnswerBuilder, status: int, headers: Mapping[str, str], body:
             request_id=request_id(headers),
         )
     yield from answer.add(result)
+
+
+def checked(status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    """The JSON object of a response. Raises ApiError when it says no, and ProtocolError when it isn't one."""
+    if status >= 300:
+        raise api_error(_lenient(body), headers, status)
+    found = decoded(body, headers)
+    if is_error(found):
+        raise api_error(found, headers, status)
+    return found
 
 
 def decoded(data: bytes, headers: Mapping[str, str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 from cf_gemma.errors import InvalidRequest
 from cf_gemma.jsonobject import as_object
 from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
+from cf_gemma.parameters import LIMITS
 from cf_gemma.settings import Settings, checked_headers
 from cf_gemma.turns import wire_messages
 
@@ -26,7 +27,6 @@ FORCED_CALL_TOKENS: Final = 4_096
 """A forced tool call with thinking and less room than this is refused with 8006 (cloudflare/ai#560)."""
 
 _OURS: Final = ("thinking", "extra_body", "extra_headers", "model")
-_LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class HttpRequest:
     """Whether the answer comes as an event stream."""
     requires_call: bool = False
     """Whether a tool call was required, which this model doesn't always heed (cloudflare/ai#561)."""
+    bare: bool = False
+    """Whether what comes back is no answer of the model's, but an object that its Completion has in `extra`."""
 
 
 def build(
@@ -73,7 +75,9 @@ def build(
     _set_thinking(body, parameters.get("thinking"))
     _set_response_format(body)
     extra = _extra(parameters)
-    limited = not _LIMITS.isdisjoint({*body, *extra})
+    if not LIMITS.isdisjoint(extra):
+        body = {name: value for name, value in body.items() if name not in LIMITS}
+    limited = not LIMITS.isdisjoint({*body, *extra})
     if not limited:
         body["max_tokens"] = MAX_TOKENS_THINKING if body["chat_template_kwargs"]["enable_thinking"] else MAX_TOKENS
     if stream is None:

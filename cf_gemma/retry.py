@@ -12,8 +12,10 @@ from cf_gemma.errors import CapacityExceeded, ToolChoiceNotHonoured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
 
     from cf_gemma.errors import GemmaError
+    from cf_gemma.settings import Settings
 
 LONGEST_WAIT: Final = 60.0
 """Seconds. A service that asks for more is not waited for: the error goes to the caller with its `retry_after`."""
@@ -25,9 +27,20 @@ class RetryPolicy:
 
     Attributes:
         max_retries: How many times a request may be sent again, 0 for never.
+        deadline: Seconds from the call's beginning after which no attempt begins, None for no limit.
     """
 
     max_retries: int = 2
+    deadline: float | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The policy that these settings ask for."""
+        return cls(settings.max_retries, settings.deadline)
+
+    def too_late(self, seconds: float) -> bool:
+        """Whether no attempt may begin so many seconds after the first one did."""
+        return self.deadline is not None and seconds >= self.deadline
 
     def wait(self, attempt: int, error: GemmaError, dice: float, previous: GemmaError | None = None) -> float | None:
         """Seconds to wait before the next attempt, or None to give up.

@@ -41,6 +41,8 @@ _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")
+_TIMEOUT: Final = "timeout must be seconds above 0, a pair (connect, read) of them, or None for no limit"
+_DEADLINE: Final = "deadline must be seconds above 0, or None for none"
 _OWN_HEADERS: Final = frozenset({"authorization", "content-type", "content-length", "host", "accept-encoding"})
 
 
@@ -59,6 +61,8 @@ class Settings:
     """Seconds without a byte, and without a word of a streamed answer, before the call is given up."""
     max_retries: int
     wire_streaming: bool | Literal["auto"]
+    deadline: float | None = None
+    """Seconds from the call's beginning after which no attempt begins; no silence is longer, either."""
 
     @classmethod
     def resolve(
@@ -74,6 +78,7 @@ class Settings:
         max_retries: int = 2,
         wire_streaming: bool | str = "auto",
         default_headers: Mapping[str, str] | None = None,
+        deadline: float | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> Self:
         """Settings from arguments, each of which beats its environment variable."""
@@ -90,7 +95,8 @@ class Settings:
             account = _account(account)
             if token is None:
                 raise ConfigurationError(f"api_token is missing: pass api_token, or set {TOKEN_VARIABLES[0]}")
-        connect, read = _timeouts(timeout)
+        end = None if deadline is None else _seconds(deadline, _DEADLINE)
+        connect, read = (_least(seconds, end) for seconds in _timeouts(timeout))
         return cls(
             account_id=account or None,
             api_token=token,
@@ -101,6 +107,7 @@ class Settings:
             timeout=read,
             max_retries=_retries(max_retries),
             wire_streaming=wire_streaming,
+            deadline=end,
         )
 
     @property
@@ -221,7 +228,17 @@ def _is_host(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return _HOST.fullmatch(host) is not None
+        return _HOST.fullmatch(host) is not None and ("xn--" not in host or _is_international(host))
+    return True
+
+
+def _is_international(host: str) -> bool:
+    import idna  # comes with the HTTP library, which fails in its own way on a host that this can't read
+
+    try:
+        idna.decode(host)
+    except UnicodeError:
+        return False
     return True
 
 
@@ -241,11 +258,13 @@ def _timeouts(timeout: Timeout) -> tuple[float | None, float | None]:
     return min(5.0, _seconds(timeout)), _seconds(timeout)
 
 
-def _seconds(value: Any) -> float:
+def _least(*limits: float | None) -> float | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _seconds(value: Any, told: str = _TIMEOUT) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise ConfigurationError(
-            "timeout must be seconds above 0, a pair (connect, read) of them, or None for no limit"
-        )
+        raise ConfigurationError(told)
     return float(value)
 
 

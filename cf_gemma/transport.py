@@ -12,12 +12,12 @@ import random
 import socket
 import time
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
 
 import httpx
 
 from cf_gemma import log
-from cf_gemma.body import Body, drain
+from cf_gemma.body import Body, begin, drain
 from cf_gemma.connections import Environment, LoopClient, SharedClients, environment
 from cf_gemma.errors import ConfigurationError, ConnectionFailed, GemmaError, InvalidRequest, RequestTimeout
 from cf_gemma.flow import Send, attempts, counting
@@ -34,11 +34,14 @@ if TYPE_CHECKING:
     from cf_gemma.request import HttpRequest
     from cf_gemma.settings import Settings
 
+    _Deltas = Generator[Delta | Completion, None, None]
+    _AsyncDeltas = AsyncGenerator[Delta | Completion, None]
+
 HttpClient = httpx.Client
 AsyncHttpClient = httpx.AsyncClient
-
+HttpError = httpx.HTTPError
 _Outcome = TypeVar("_Outcome")
-
+_Rest = TypeVar("_Rest")
 _LIMITS: Final = httpx.Limits(max_connections=256, max_keepalive_connections=64)
 
 
@@ -62,7 +65,7 @@ class SyncTransport:
         """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
         return self._run(request, self._whole)
 
-    def stream(self, request: HttpRequest) -> Generator[Delta | Completion, None, None]:
+    def stream(self, request: HttpRequest) -> _Deltas:
         """The answer's deltas, then the answer. Closing the generator closes the connection."""
         answer = self._run(request, self._begin)
         with closing(answer.rest):
@@ -90,7 +93,7 @@ class SyncTransport:
             client.close()
 
     def _run(self, request: HttpRequest, perform: Callable[[Send], _Outcome | GemmaError]) -> _Outcome:
-        flow: Flow[_Outcome] = attempts(request, RetryPolicy(self._settings.max_retries), self._dice)
+        flow: Flow[_Outcome] = attempts(request, RetryPolicy.of(self._settings), self._dice, time.monotonic)
         outcome: _Outcome | GemmaError | None = None
         while True:
             try:
@@ -110,7 +113,7 @@ class SyncTransport:
         except GemmaError as error:
             return error
 
-    def _begin(self, send: Send) -> _Answer | GemmaError:
+    def _begin(self, send: Send) -> _Answer[_Deltas] | GemmaError:
         """Sends, and reads up to the first thing that the answer says."""
         answer = self._read(send)
         try:
@@ -118,7 +121,7 @@ class SyncTransport:
         except GemmaError as error:
             return error
 
-    def _read(self, send: Send) -> Generator[Delta | Completion, None, None]:
+    def _read(self, send: Send) -> _Deltas:
         client = self._client()
         message = client.build_request("POST", **_message(send.request, self._settings))
         with counting(send.attempt):
@@ -144,7 +147,7 @@ class SyncTransport:
             raise _unanswered(error, self._settings) from _tellable(error)
 
     def _client(self) -> httpx.Client:
-        return self._given or _sync_clients.get(environment(), self, lambda: _new(httpx.Client))
+        return self._given or _sync_clients.get(environment(self._settings.host), self, lambda: _new(httpx.Client))
 
 
 class AsyncTransport:
@@ -158,6 +161,8 @@ class AsyncTransport:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         dice: Callable[[], float] = random.random,
     ) -> None:
+        if http_client is None:
+            _certificates()  # here, where no event loop waits for them
         self._settings = settings
         self._given = http_client
         self._sleep = sleep
@@ -167,7 +172,7 @@ class AsyncTransport:
         """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
         return await self._run(request, self._whole)
 
-    async def stream(self, request: HttpRequest) -> AsyncGenerator[Delta | Completion, None]:
+    async def stream(self, request: HttpRequest) -> _AsyncDeltas:
         """The answer's deltas, then the answer. Closing the generator closes the connection."""
         answer = await self._run(request, self._begin)
         async with aclosing(answer.rest):
@@ -197,7 +202,7 @@ class AsyncTransport:
             await kept.close()
 
     async def _run(self, request: HttpRequest, perform: Callable[[Send], Awaitable[_Outcome | GemmaError]]) -> _Outcome:
-        flow: Flow[_Outcome] = attempts(request, RetryPolicy(self._settings.max_retries), self._dice)
+        flow: Flow[_Outcome] = attempts(request, RetryPolicy.of(self._settings), self._dice, time.monotonic)
         outcome: _Outcome | GemmaError | None = None
         while True:
             try:
@@ -217,15 +222,15 @@ class AsyncTransport:
         except GemmaError as error:
             return error
 
-    async def _begin(self, send: Send) -> _AsyncAnswer | GemmaError:
+    async def _begin(self, send: Send) -> _Answer[_AsyncDeltas] | GemmaError:
         """Sends, and reads up to the first thing that the answer says."""
         answer = self._read(send)
         try:
-            return _AsyncAnswer(await anext(answer), answer)
+            return _Answer(await begin(answer), answer)
         except GemmaError as error:
             return error
 
-    async def _read(self, send: Send) -> AsyncGenerator[Delta | Completion, None]:
+    async def _read(self, send: Send) -> _AsyncDeltas:
         client = await self._client()
         message = client.build_request("POST", **_message(send.request, self._settings))
         with counting(send.attempt):
@@ -255,21 +260,17 @@ class AsyncTransport:
         if self._given is not None:
             return self._given
         loop = asyncio.get_running_loop()
-        kept = _async_clients.get((loop, environment()), self, lambda: LoopClient(_new(httpx.AsyncClient)))
+        key = (loop, environment(self._settings.host))
+        kept = _async_clients.get(key, self, lambda: LoopClient(_new(httpx.AsyncClient)))
         await kept.start()
         return kept.client
 
 
-class _Answer(NamedTuple):
+class _Answer(NamedTuple, Generic[_Rest]):
     """An answer that has begun: the first thing it says, and the rest."""
 
     first: Delta | Completion
-    rest: Generator[Delta | Completion, None, None]
-
-
-class _AsyncAnswer(NamedTuple):
-    first: Delta | Completion
-    rest: AsyncGenerator[Delta | Completion, None]
+    rest: _Rest
 
 
 _sync_clients: SharedClients[Environment, httpx.Client] = SharedClients(lambda _, client: not client.is_closed)
@@ -295,7 +296,7 @@ _AnyClient = TypeVar("_AnyClient", httpx.Client, httpx.AsyncClient)
 def _new(kind: type[_AnyClient]) -> _AnyClient:
     # No cookies: clients are shared, and one account's must not go out with another's requests.
     no_cookies = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
-    tls = _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    tls = _certificates()
     try:
         return kind(verify=tls, limits=_LIMITS, cookies=no_cookies)
     except ImportError:
@@ -307,6 +308,10 @@ def _new(kind: type[_AnyClient]) -> _AnyClient:
 def _proxies(kind: str = "") -> str:
     names = [name for name, value in os.environ.items() if name.upper().endswith("_PROXY") and kind in value]
     return " or ".join(name for name in names if name.upper() != "NO_PROXY") or "the system's proxy"
+
+
+def _certificates() -> ssl.SSLContext:
+    return _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
 
 @functools.cache
@@ -322,12 +327,7 @@ def _tls(*_certificates: str | None) -> ssl.SSLContext:
 
 
 def _message(request: HttpRequest, settings: Settings) -> dict[str, Any]:
-    return {
-        "url": request.url,
-        "headers": request.headers,
-        "content": request.body,
-        "timeout": _limits(settings),
-    }
+    return {"url": request.url, "headers": request.headers, "content": request.body, "timeout": _limits(settings)}
 
 
 def _limits(settings: Settings) -> httpx.Timeout:

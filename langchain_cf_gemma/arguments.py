@@ -24,6 +24,7 @@ SETTING_FIELDS: Final = (
     "session_affinity",
     "timeout",
     "max_retries",
+    "deadline",
     "wire_streaming",
     "default_headers",
     "inline_image_urls",

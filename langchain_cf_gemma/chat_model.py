@@ -14,8 +14,8 @@ from langchain_cf_gemma.arguments import call_options
 from langchain_cf_gemma.chunks import Chunks, to_result
 from langchain_cf_gemma.errors import InvalidRequest, as_langchain
 from langchain_cf_gemma.events import Events
-from langchain_cf_gemma.fields import ConfiguredGemma
 from langchain_cf_gemma.messages import to_wire
+from langchain_cf_gemma.queued import QueuedGemma
 from langchain_cf_gemma.structured import answer_format, parsed, parser_for, to_response_format, tool_name
 from langchain_cf_gemma.tools import to_tool_choice, to_tools
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from langchain_cf_gemma.tools import Tool, ToolChoice
 
 
-class ChatCloudflareGemma(ConfiguredGemma):
+class ChatCloudflareGemma(QueuedGemma):
     """Cloudflare Workers AI chat model integration for Gemma 4 (`@cf/google/gemma-4-26b-a4b-it`).
 
     ???+ info "Setup"

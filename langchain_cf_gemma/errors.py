@@ -172,6 +172,10 @@ class ToolChoiceNotHonoured(GemmaError, core.ToolChoiceNotHonoured):
     """A tool call was required and the model made none."""
 
 
+class BatchInterrupted(GemmaError, core.BatchInterrupted):
+    """Only a part of a batch was handed over to the queue."""
+
+
 class IncompleteOutput(GemmaError, langchain.OutputParserException):
     """A structured answer is cut off, or empty. `.llm_output` holds its text, `.message` which limit was hit."""
 

@@ -81,6 +81,8 @@ class ConfiguredGemma(BaseChatModel):
     """Seconds of silence to wait out, or (connect, read); None for no limit."""
     max_retries: int = 2
     """How often to send again after a failure that may pass; never once an answer has begun."""
+    deadline: float | None = None
+    """Seconds from the beginning of a call in which an attempt may begin, waits included; None for no limit."""
     streaming: bool = False
     """Whether `invoke` streams to callbacks, too. Set to False explicitly, it switches all streaming off."""
     stream_usage: bool = True
@@ -115,6 +117,18 @@ class ConfiguredGemma(BaseChatModel):
             super().__setattr__(name, value)
             if name in SETTING_FIELDS or name in ("http_client", "http_async_client"):
                 self._client = self._async_client = None
+
+    @override
+    def __getstate__(self) -> dict[Any, Any]:
+        """Everything but what is bound to this process, and the token: the environment gives it on loading."""
+        state = super().__getstate__()
+        fields = {**state["__dict__"], "api_token": None, "http_client": None, "http_async_client": None}
+        if self.default_headers:
+            fields["default_headers"] = {
+                name: value for name, value in self.default_headers.items() if "authorization" not in name.lower()
+            }
+        private: dict[str, Any] = {**(state["__pydantic_private__"] or {}), "_client": None, "_async_client": None}
+        return {**state, "__dict__": fields, "__pydantic_private__": private}
 
     @field_validator("stop", mode="before")
     @classmethod

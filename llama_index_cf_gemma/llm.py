@@ -14,9 +14,9 @@ from typing_extensions import override
 from cf_gemma.errors import ToolChoiceNotHonoured
 from llama_index_cf_gemma.events import on_chat, on_completion
 from llama_index_cf_gemma.messages import to_wire
+from llama_index_cf_gemma.queued import QueuedGemma
 from llama_index_cf_gemma.responses import StreamedChat, StreamedCompletion, chat_response, completion_response
 from llama_index_cf_gemma.schema import response_format
-from llama_index_cf_gemma.settings import GemmaSettings
 from llama_index_cf_gemma.streaming import aprimed, primed
 from llama_index_cf_gemma.structured import StructuredAnswer
 from llama_index_cf_gemma.tools import history_with, tool_options, tool_selections
@@ -49,7 +49,7 @@ THINKING_OPTIONS: Final = frozenset({"thinking", "chat_template_kwargs"})
 """A caller who sets one of these has decided about thinking; else structured output switches it off."""
 
 
-class CloudflareGemma(GemmaSettings):
+class CloudflareGemma(QueuedGemma):
     """Gemma 4 on Cloudflare Workers AI, as a FunctionCallingLLM.
 
     ```python

@@ -27,6 +27,7 @@ CONNECTION: Final = (
     "session_affinity",
     "timeout",
     "max_retries",
+    "deadline",
     "wire_streaming",
     "default_headers",
     "inline_image_urls",
@@ -77,6 +78,8 @@ class GemmaSettings(FunctionCallingLLM):
     """Seconds of silence before a call is given up; a pair gives connecting its own limit."""
     max_retries: int = Field(default=2, frozen=True)
     """How often a failed request is sent again; never after the first word of a stream."""
+    deadline: float | None = Field(default=None, frozen=True)
+    """Seconds from the beginning of a call in which an attempt may begin, waits included; None for no limit."""
     wire_streaming: bool | Literal["auto"] = Field(default="auto", frozen=True)
     """Whether `chat` and `complete` stream on the wire, to outlive the service's time limit; "auto": long answers."""
     default_headers: dict[str, str] | None = Field(default=None, frozen=True, exclude=True, repr=False)

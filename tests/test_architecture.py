@@ -22,7 +22,7 @@ FRAMEWORKS = ("langchain", "langchain_core", "llama_index", "langgraph", "langsm
 PUBLIC_MODULES = ("cf_gemma.completion", "cf_gemma.errors", "cf_gemma.media", "cf_gemma.model", "cf_gemma.settings")
 """What an adapter may import besides the names in `cf_gemma.__all__`."""
 
-NETWORK = ("transport", "body", "connections", "client", "log")
+NETWORK = ("transport", "body", "connections", "client", "batch", "log")
 """The modules of the core that touch sockets, threads, clocks, dice or logs. All others are pure."""
 
 IMPURE = (
@@ -71,7 +71,7 @@ def files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
-CORE = sorted((ROOT / "cf_gemma").glob("*.py"))
+CORE = sorted(path for path in (ROOT / "cf_gemma").glob("*.py") if path.stem != "__main__")
 PURE = [path for path in CORE if path.stem not in ("__init__", *NETWORK)]
 
 

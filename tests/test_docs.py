@@ -14,14 +14,24 @@ from tests.recorded import oracle
 from tests.recorded.samples import RED_SQUARE
 
 ROOT = Path(__file__).parent.parent
+NO_PROGRAMS = ("fidelity.md", "testing.md")
+"""Documents without a program: one is all tables, and what is in the other runs as a suite (tests/testing)."""
+
 DOCUMENTS = {
-    **{path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))},
+    **{
+        path.name: path.read_text(encoding="utf-8")
+        for path in sorted((ROOT / "docs").glob("*.md"))
+        if path.name not in NO_PROGRAMS
+    },
     "ChatCloudflareGemma": inspect.getdoc(ChatCloudflareGemma) or "",
 }
 SNIPPET = re.compile(r"^ *```python\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 PREFACE = """\
 import os, sys, warnings
 warnings.filterwarnings("ignore", ".*is in beta")  # LangChain's, which it says at every call
+# LlamaIndex's: it builds its workflows by reading every attribute of a pydantic object, deprecated ones too.
+warnings.filterwarnings("ignore", category=DeprecationWarning, module="inspect")
+warnings.filterwarnings("ignore", "is_running called from within a step")
 os.chdir(sys.argv[1])
 """
 

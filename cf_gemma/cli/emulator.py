@@ -104,10 +104,10 @@ def _engine(
 
     if name is EngineName.llama or (name is None and not replies):
         return LlamaEngine(model, threads=threads, context=context, native=native)
-    return ScriptedEngine(replies, repeat=True) if replies else ScriptedEngine(_echo)
+    return ScriptedEngine(replies, repeat=True) if replies else ScriptedEngine(echo_reply)
 
 
-def _echo(body: dict[str, Any]) -> str:
+def echo_reply(body: dict[str, Any]) -> str:
     """What was said last."""
     content: Any = body["messages"][-1].get("content") if body.get("messages") else body["prompt"]
     parts: list[dict[str, Any]] = [{"text": content}] if isinstance(content, str | None) else content

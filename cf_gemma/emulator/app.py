@@ -36,6 +36,7 @@ def create_app(engine: Engine, **options: Unpack[Options]) -> Starlette:
             Route(f"{account}/ai/v1/chat/completions", partial(service.chat, route="compat"), methods=["POST"]),
             Route("/v1/chat/completions", partial(service.chat, route="openai"), methods=["POST"]),
             Route(f"{account}/ai/models/search", partial(service.look_up, answer=catalogue.search)),
+            Route(f"{account}/ai/models/schema", partial(service.look_up, answer=catalogue.schema)),
             Route(f"{account}/tokens/verify", partial(service.look_up, answer=catalogue.token)),
             Route("/client/v4/user/tokens/verify", partial(service.look_up, answer=catalogue.token)),
             Route("/", service.about),

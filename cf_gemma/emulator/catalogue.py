@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from cf_gemma.emulator.envelope import envelope
+from cf_gemma.emulator.faults import Fault, Refusal
+from cf_gemma.emulator.published import MESSAGES, OPTIONS, PROMPT
 from cf_gemma.model import CONTEXT_WINDOW, PRICE
 
 if TYPE_CHECKING:
@@ -18,6 +21,15 @@ def search(query: Mapping[str, str], models: Sequence[str]) -> dict[str, Any]:
     listed = found[(page - 1) * per_page : page * per_page]
     info = {"count": len(listed), "page": page, "per_page": per_page, "total_count": len(found)}
     return {**envelope(listed), "result_info": info}
+
+
+def schema(query: Mapping[str, str], models: Sequence[str]) -> dict[str, Any]:
+    """`/ai/models/schema`: what a model takes and gives. Raises Refusal (5007) for one that doesn't exist."""
+    model = query.get("model", "")
+    if model not in models:
+        raise Refusal(Fault.of(5007, f"No such model {model} or task"))
+    forms = [replace(form, fields={**form.fields, **OPTIONS.fields}).to_json_schema() for form in (PROMPT, MESSAGES)]
+    return envelope({"input": {"type": "object", "oneOf": forms}, "output": _OUTPUT})
 
 
 def token(_query: Mapping[str, str], _models: Sequence[str]) -> dict[str, Any]:
@@ -45,6 +57,7 @@ def entry(model: str) -> dict[str, Any]:
     }
 
 
+_OUTPUT: Final = {"type": "object", "required": ["id", "object", "created", "model", "choices"]}
 _ABILITIES: Final = {
     "async_queue": "true",
     "function_calling": "true",

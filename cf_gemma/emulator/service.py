@@ -5,17 +5,23 @@ from __future__ import annotations
 import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from secrets import compare_digest
 from typing import TYPE_CHECKING, Any
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from cf_gemma.emulator.answer import Answer, Rendered
+from cf_gemma.emulator.account import Account
+from cf_gemma.emulator.answer import Answer, ConnectionCut, Rendered
+from cf_gemma.emulator.batches import Batches, read_items
 from cf_gemma.emulator.call import Call, RecordedRequest, RouteName
 from cf_gemma.emulator.engines import Step
 from cf_gemma.emulator.envelope import dumps
 from cf_gemma.emulator.faults import Fault, Refusal
+from cf_gemma.emulator.gateway import Gateway, Visit
 from cf_gemma.emulator.injection import Injection, Injections
+from cf_gemma.emulator.prompt_cache import PromptCaches
 from cf_gemma.emulator.rendering import Stamp, body, sse
 from cf_gemma.emulator.validation import check
 from cf_gemma.jsonobject import as_object
@@ -47,20 +53,37 @@ class Service:
         self._numbers = itertools.count()
         self._injections = Injections()
         self._jobs: set[Job[bytes]] = set()
-        self._executor = ThreadPoolExecutor(_WORKERS, "cf-gemma-emulator")
+        self._executor = ThreadPoolExecutor(settings.capacity, "cf-gemma-emulator")
+        self._account = Account(settings)
+        self._gateway = Gateway(settings.gateway_cache_ttl, settings.clock)
+        self._prompts = PromptCaches()
+        self._batches = Batches(self._executor, settings.queue_polls)
 
     async def chat(self, request: Request, *, route: RouteName) -> ASGIApp:
         """Answers a chat request on any of the routes."""
         call = self._call(route)
-        raw = await request.body()
+        try:
+            raw = await request.body()
+        except ClientDisconnect:
+            raise ConnectionCut from None
         payload = self._record(request, raw)
         try:
             self._admit(request, route)
+            self._account.admit()
+            settings = self.settings.heeding(request.headers)
             injection = self._injections.take(request.headers.get("x-emulator-fault"))
+            if route == "run" and request.query_params.get("queueRequest") == "true":
+                return _success(call, self._queue(call, request.path_params["model"], as_object(payload) or {}, raw))
             chat, model = self._read(request, route, payload, len(raw))
+            self._account.check_allocation()
+            self._check_room(chat)
         except Refusal as refusal:
             return _response(call.refuse(refusal.fault))
-        return self._answer(call, chat, model, injection)
+        visit = self._gateway.visit(call, request.headers, request.url.path, model, raw)
+        if visit.hit is not None:
+            return _response(visit.hit)
+        events = partial(self._events, chat, injection, request.headers.get("x-session-affinity"))
+        return self._answer(call, chat, self._stamp(call, chat, model, settings), events, visit)
 
     async def look_up(self, request: Request, *, answer: LookUp) -> Response:
         """Answers a question about the account from its query string."""
@@ -71,7 +94,7 @@ class Service:
             found = answer(request.query_params, self.settings.models)
         except Refusal as refusal:
             return _response(call.refuse(refusal.fault))
-        return _response(Rendered(200, {"content-type": "application/json", "cf-ray": call.ray}, dumps(found)))
+        return _success(call, found)
 
     async def about(self, _: Request) -> Response:
         """What this is, and what really answers here."""
@@ -89,6 +112,7 @@ class Service:
         """Ends every answer that is under way. Call it in the event loop."""
         for job in list(self._jobs):
             job.cancel()
+        self._batches.cancel()
 
     def close(self) -> None:
         """Ends every answer and waits for its worker."""
@@ -135,34 +159,68 @@ class Service:
             raise Refusal(Fault.overflow(size // 4 + chat.max_tokens, CONTEXT_WINDOW))
         return chat, model
 
-    def _answer(self, call: Call, chat: ChatRequest, model: str, injection: Injection | None) -> ASGIApp:
-        stamp = Stamp(
-            dialect=self.settings.draw_dialect(call.random),
+    def _queue(self, call: Call, model: str, payload: dict[str, Any], raw: bytes) -> dict[str, Any]:
+        """Takes a batch in, or says what has become of one."""
+        if model not in self.settings.models:
+            raise Refusal(Fault.of(5007, f"No such model {model} or task"))
+        if "requests" not in payload:
+            return self._batches.poll(payload.get("request_id"))
+
+        def answer(chat: ChatRequest, cancelled: threading.Event) -> dict[str, Any]:
+            events = self._events(chat, None, None, cancelled)
+            whole, _ = body(events, self._stamp(call, chat, model, self.settings))
+            return whole["result"]
+
+        return self._batches.submit(call, model, read_items(payload["requests"], len(raw)), answer)
+
+    def _check_room(self, chat: ChatRequest) -> None:
+        """Raises Refusal (3040) for a request that would have to wait and doesn't want to."""
+        options = as_object(chat.body.get("options")) or {}
+        if options.get("rejectIfBusy") is True and len(self._jobs) >= self.settings.capacity:
+            raise Refusal(Fault.of(3040))
+
+    def _stamp(self, call: Call, chat: ChatRequest, model: str, settings: Settings) -> Stamp:
+        return Stamp(
+            dialect=settings.draw_dialect(call.random),
             random=call.random,
             model=model,
-            now=self.settings.clock(),
+            now=settings.clock(),
             compat=call.compat,
-            compat_tail=self.settings.compat_tail,
+            compat_tail=settings.compat_tail,
             n=chat.n,
-            tool_call_style=self.settings.draw_style(call.random),
+            tool_call_style=settings.draw_style(call.random),
             tool_names=tuple(tool["name"] for tool in chat.tools),
             request_id=call.request_id,
         )
 
-        def pieces(cancelled: threading.Event) -> Generator[bytes]:
-            events = _interrupted(self.engine.generate(chat, cancelled), injection)
+    def _events(
+        self, chat: ChatRequest, injection: Injection | None, session: str | None, cancelled: threading.Event
+    ) -> Iterator[Event]:
+        """What the engine says, as the service passes it on."""
+        events = self._prompts.heeded(session, chat, iter(self.engine.generate(chat, cancelled)))
+        return self._account.charged(_interrupted(events, injection))
+
+    def _answer(
+        self,
+        call: Call,
+        chat: ChatRequest,
+        stamp: Stamp,
+        events: Callable[[threading.Event], Iterator[Event]],
+        visit: Visit,
+    ) -> ASGIApp:
+        def made(cancelled: threading.Event) -> Generator[bytes]:
             if chat.stream:
-                yield from sse(events, stamp)
+                yield from sse(events(cancelled), stamp)
             else:
-                whole, call.neurons = body(events, stamp)
+                whole, call.neurons = body(events(cancelled), stamp)
                 yield dumps(whole)
 
         return Answer(
-            pieces,
+            lambda cancelled: visit.passing(made(cancelled), streamed=chat.stream),
             self._executor,
             self._jobs,
             refuse=call.refuse,
-            headers=lambda: call.headers(self.engine.name, stamp.dialect.name),
+            headers=lambda: {**call.headers(self.engine.name, stamp.dialect.name), **visit.headers},
             streamed=chat.stream,
         )
 
@@ -178,9 +236,9 @@ def _interrupted(events: Iterator[Event], injection: Injection | None) -> Iterat
         yield event
 
 
+def _success(call: Call, found: dict[str, Any]) -> Response:
+    return _response(Rendered(200, {"content-type": "application/json", "cf-ray": call.ray}, dumps(found)))
+
+
 def _response(rendered: Rendered) -> Response:
     return Response(rendered.body, rendered.status, rendered.headers)
-
-
-_WORKERS = 64
-"""Answers that can be under way at once; more wait their turn."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
-from typing import TYPE_CHECKING, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Final, Literal, TypedDict, cast, get_args
 
 from cf_gemma.emulator.dialects import DIALECTS, Dialect
+from cf_gemma.emulator.faults import Fault, Refusal
+from cf_gemma.emulator.tool_call_styles import ToolCallStyle
 from cf_gemma.model import MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from cf_gemma.emulator.tool_call_styles import ToolCallStyle
+    from collections.abc import Callable, Mapping
 
 ACCOUNT_ID: Final = "e" * 32
 API_TOKEN: Final = "emulator-token"  # noqa: S105 - everybody's default, no secret
@@ -29,6 +29,11 @@ class Options(TypedDict, total=False):
     compat_tail: bool
     seed: int | None
     models: tuple[str, ...]
+    queue_polls: int
+    requests_per_minute: int | None
+    daily_neurons: float | None
+    capacity: int
+    gateway_cache_ttl: float
     clock: Callable[[], float]
 
 
@@ -50,12 +55,42 @@ class Settings:
     """Of everything that is drawn: back-end, style, ids, padding. None draws differently in every run."""
     models: tuple[str, ...] = (MODEL,)
     """The models that exist; `/v1` takes any."""
+    queue_polls: int = 1
+    """How often a queued batch is asked after before its answers may come: first it is `queued`, then `running`."""
+    requests_per_minute: int | None = None
+    """More are refused (429); the service's own limit is 300. None for no limit."""
+    daily_neurons: float | None = None
+    """Once they are spent, requests are refused (429, 4006) until 00:00 UTC; free accounts have 10,000."""
+    capacity: int = 64
+    """Answers that can be under way at once. More wait their turn, or are refused (429, 3040) if they ask for that with
+    `options.rejectIfBusy`."""
+    gateway_cache_ttl: float = 0.0
+    """Seconds for which a gateway keeps an answer, unless `cf-aig-cache-ttl` says otherwise."""
     clock: Callable[[], float] = time.time
     """Unix seconds."""
 
     def random(self, number: int) -> Random:
         """The randomness of the request with this number: the same whatever goes on beside it."""
         return Random() if self.seed is None else Random(f"{self.seed} {number}")  # noqa: S311 - play, no secret
+
+    def heeding(self, headers: Mapping[str, str]) -> Settings:
+        """The same, but for what a request asks for with `x-emulator-dialect` or `x-emulator-tool-calls`.
+
+        Raises Refusal (400) for what there isn't.
+        """
+        dialect = headers.get("x-emulator-dialect", self.dialect)
+        tool_calls = headers.get("x-emulator-tool-calls", self.tool_calls)
+        for name, value, known in (
+            ("dialect", dialect, (*DIALECTS, "random")),
+            ("tool-calls", tool_calls, (*get_args(ToolCallStyle), "random")),
+        ):
+            if value not in known:
+                raise Refusal(Fault(400, message=f"x-emulator-{name} must be one of {', '.join(known)}"))
+        return replace(
+            self,
+            dialect=cast('Literal["S", "V", "random"]', dialect),
+            tool_calls=cast('ToolCallStyle | Literal["random"]', tool_calls),
+        )
 
     def draw_dialect(self, random: Random) -> Dialect:
         """The back-end for one request."""

@@ -45,6 +45,37 @@ class Shape:
         elif kind in ("integer", "number"):
             yield from self._of_number(value, path)
 
+    def to_json_schema(self) -> dict[str, Any]:
+        """The same as a JSON Schema."""
+        schemas = [self._of_type(kind) for kind in self.types]
+        return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+    def _of_type(self, kind: str) -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": kind}
+        match kind:
+            case "string":
+                rules: dict[str, Any] = {
+                    "enum": list(self.enum) or None,
+                    "minLength": self.least if "array" not in self.types and self.least else None,
+                }
+            case "integer" | "number":
+                rules = {"minimum": self.low, "maximum": self.high}
+            case "array":
+                items = self.items.to_json_schema() if self.items else None
+                rules = {"items": items, "minItems": self.least or None, "maxItems": self.most}
+            case "object":
+                rules = self._rules_of_object()
+            case _:
+                rules = {}
+        return schema | {name: rule for name, rule in rules.items() if rule is not None}
+
+    def _rules_of_object(self) -> dict[str, Any]:
+        fields = {name: shape.to_json_schema() for name, shape in self.fields.items()}
+        rules: dict[str, Any] = {"properties": fields or None, "required": list(self.required) or None}
+        if self.tag:
+            rules["oneOf"] = [_tagged(shape.to_json_schema(), self.tag, kind) for kind, shape in self.kinds.items()]
+        return rules
+
     def _of_string(self, value: str, path: str) -> Iterator[str]:
         if self.enum and value not in self.enum:
             yield f"enum {value} not in {','.join(self.enum)} at '{path}'"
@@ -78,6 +109,14 @@ class Shape:
         for name, shape in self.fields.items():
             if name in value:
                 yield from shape.problems(value[name], f"{path}/{name}")
+
+
+def _tagged(schema: dict[str, Any], tag: str, kind: str) -> dict[str, Any]:
+    return {
+        **schema,
+        "properties": {tag: {"const": kind}, **schema.get("properties", {})},
+        "required": sorted({tag, *schema.get("required", [])}),
+    }
 
 
 def json_type(value: Any) -> str:

@@ -14,6 +14,7 @@ from cf_gemma.emulator.shape import json_type
 from cf_gemma.jsonobject import as_object
 from cf_gemma.media import sniff
 from cf_gemma.model import IMAGE_SHORTEST_SIDE
+from cf_gemma.request import FORCED_CALL_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,9 @@ def _objections(request: ChatRequest) -> Iterator[Fault]:
         yield _invalid("max_tokens", f"must be at least 1 (got {request.max_tokens})")
     if request.forced_tool is not None and request.forced_tool not in [tool["name"] for tool in request.tools]:
         yield Fault.of(8001, f"Invalid input: tool_choice names {request.forced_tool}, which is not among the tools")
+    if request.forced_tool is not None and request.thinking and request.max_tokens < FORCED_CALL_TOKENS:
+        why = f"forced tool_choice with thinking needs max_tokens of {FORCED_CALL_TOKENS} (got {request.max_tokens})"
+        yield _invalid("tool_choice", why)
     if request.tool_choice == "required" and not request.body.get("tools"):
         yield Fault.of(8001, "Invalid input: tool_choice needs tools")
     for message in request.messages:

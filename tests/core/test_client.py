@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +11,7 @@ from cf_gemma import AsyncGemma, Completion, Gemma
 from cf_gemma import errors as e
 from cf_gemma.transport import AsyncTransport, SyncTransport
 from tests.core.callers import ACCOUNT, TOKEN
-from tests.faultserver import FaultServer, json_reply
+from tests.faultserver import FaultServer, Wait, error_reply, json_reply
 
 if TYPE_CHECKING:
     from tests.core.callers import Caller
@@ -129,3 +131,24 @@ def test_a_closed_model_can_be_used_again(caller: Caller) -> None:
                 caller.run(model.aclose())
             assert server.wait_until_closed()
         assert server.connections == 2
+
+
+@pytest.mark.parametrize("kind", [Gemma, AsyncGemma])
+def test_a_model_is_copied_but_not_pickled(kind: type[Gemma | AsyncGemma]) -> None:
+    """A copy is the model itself, connections and all; a pickle, which would hold the token, is refused."""
+    model = kind(ACCOUNT, TOKEN)
+    assert copy.copy(model) is copy.deepcopy(model) is model
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError, match=f"{kind.__name__} can't be pickled: it holds a token") as caught:
+            pickle.dumps(model, protocol)
+        assert TOKEN not in str(caught.value)
+
+
+def test_the_deadline_ends_the_attempts(caller: Caller) -> None:
+    """After the deadline no attempt begins, however many are left."""
+    busy = [Wait(0.06), error_reply(500)]
+    with FaultServer(busy) as server:
+        with pytest.raises(e.ServerError) as caught:
+            caller.chat(caller.model(server.url, max_retries=9, deadline=1.0))
+        assert caught.value.attempts == len(server.requests) == 2
+        assert caller.waits == [0.5]

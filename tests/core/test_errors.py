@@ -122,3 +122,20 @@ def test_the_code_decides_before_the_status(status: int | None) -> None:
         assert error_class(status, code) is kind
     expected = ServerError if status is not None and status >= 500 else STATUSES.get(status or 0, errors.ApiError)
     assert error_class(status, None) is error_class(status, 10_000) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (None, 500, errors.ServerError),
+        (200, 503, errors.ServerError),
+        (None, 429, errors.RateLimited),
+        (200, 400, errors.BadRequest),
+        (400, 500, errors.BadRequest),
+        (None, 600, errors.ApiError),
+        (None, 399, errors.ApiError),
+    ],
+)
+def test_a_status_in_place_of_a_code(status: int | None, code: int, kind: type[GemmaError]) -> None:
+    """Within a good answer a code like 500 is the status that the answer could not have any more."""
+    assert error_class(status, code) is kind

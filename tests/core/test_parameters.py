@@ -95,6 +95,15 @@ def test_later_layers_beat_earlier_ones() -> None:
     assert merged({"seed": 1, "top_p": 0.5}, {"seed": 2}) == {"seed": 2, "top_p": 0.5}
 
 
+def test_a_limit_replaces_the_other_name_of_it() -> None:
+    """One limit goes out, the call's, whichever of its two names was used; both at once are refused."""
+    assert merged({"max_tokens": 1}, {"max_completion_tokens": 2}) == {"max_completion_tokens": 2}
+    assert merged({"max_completion_tokens": 1}, {"max_tokens": 2}) == {"max_tokens": 2}
+    assert merged({"max_tokens": 1}, {"max_completion_tokens": None}) == {"max_tokens": 1}
+    with pytest.raises(InvalidRequest, match="not both"):
+        merged({"max_tokens": 1, "max_completion_tokens": 1})
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [

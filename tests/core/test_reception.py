@@ -93,6 +93,26 @@ def test_a_bomb_is_unpacked_in_pieces() -> None:
     assert max(len(next(pieces)) for _ in range(20)) <= PIECE
 
 
+@pytest.mark.parametrize("cut", [1, 5, 31, 1_000])
+def test_a_body_of_several_members(cut: int) -> None:
+    """A gzip body of several members is all of them, wherever the network cut it."""
+    packed = gzip.compress(b"one ") + gzip.compress(b"") + gzip.compress(b"two")
+    inflater = Inflater("gzip")
+    pieces = [packed[place : place + cut] for place in range(0, len(packed), cut)]
+    assert b"".join(part for piece in pieces for part in inflater.feed(piece)) == b"one two"
+    with pytest.raises(e.ProtocolError, match="broken"):
+        list(inflater.feed(b"and this is none"))
+
+
+def test_a_stream_whose_compression_breaks_has_its_partial() -> None:
+    """What was unpacked before is there, as it is for every other broken stream."""
+    packed = gzip.compress(sse([text_chunk("a")], done=False))
+    with pytest.raises(e.ProtocolError, match="broken") as caught:
+        received(packed, b"junk", content_type="text/event-stream", content_encoding="gzip", stream=True)
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "a"
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_an_endless_answer_is_refused(stream: bool) -> None:
     """An answer over the cap is given up, packed or not."""

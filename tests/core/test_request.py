@@ -139,6 +139,12 @@ def test_thinking_and_room(options: Body, thinking: bool, max_tokens: int | None
     )
 
 
+def test_one_limit_goes_out() -> None:
+    """A limit in `extra_body`, which comes last, replaces the other name of it."""
+    sent = body(max_tokens=5, extra_body={"max_completion_tokens": 9})
+    assert ("max_tokens" in sent, sent["max_completion_tokens"]) == (False, 9)
+
+
 @pytest.mark.parametrize(
     ("characters", "options", "max_tokens"),
     [

@@ -159,7 +159,7 @@ REQUEST = HttpRequest("https://api.test", {}, b"{}", stream=False)
 
 def outcomes(*results: e.GemmaError | str, max_retries: int = 2) -> tuple[list[Send | Sleep], str | e.GemmaError]:
     """What a call does when its requests come to these results, and what it comes to itself."""
-    flow = attempts(REQUEST, RetryPolicy(max_retries), lambda: 0.0)
+    flow = attempts(REQUEST, RetryPolicy(max_retries), lambda: 0.0, lambda: 0.0)
     steps: list[Send | Sleep] = [next(flow)]
     left = iter(results)
     try:
@@ -197,3 +197,22 @@ def test_flow(results: list[e.GemmaError | str], max_retries: int, steps: list[f
     assert came_to is end
     assert all(step.request is REQUEST for step in taken if isinstance(step, Send))
     assert [step.reason for step in taken if isinstance(step, Sleep)] == results[: len(taken) // 2]
+
+
+@pytest.mark.parametrize(
+    ("deadline", "waited"),
+    [(None, [0.5, 1.0, 2.0]), (60.0, [0.5, 1.0, 2.0]), (6.0, [0.5, 1.0]), (1.5, []), (1.6, [0.5]), (0.1, [])],
+)
+def test_nothing_begins_after_the_deadline(deadline: float | None, waited: list[float]) -> None:
+    """Neither a wait nor an attempt begins that would pass the deadline: the last error comes at once."""
+    clock, waits = 100.0, list[float]()
+    flow = attempts(REQUEST, RetryPolicy(3, deadline), lambda: 0.0, lambda: clock)
+    step, came_to = next(flow), None
+    while came_to is None:
+        clock += step.seconds if isinstance(step, Sleep) else 1.0
+        waits += [step.seconds] if isinstance(step, Sleep) else []
+        try:
+            step = flow.send(None if isinstance(step, Sleep) else BUSY)
+        except e.ServerError as error:
+            came_to = error
+    assert (waits, came_to) == (waited, BUSY)

@@ -132,6 +132,9 @@ def test_malformed_tokens(token: str, told: str, secret: type) -> None:
         ("https://*.b/", "host"),
         ("https://a,b/", "host"),
         ("https://%2e%2e/", "host"),
+        ("https://xn--zzzzzz99999.test/", "host"),
+        ("https://xn--.test/", "host"),
+        ("https://api.xn--a.test/", "host"),
         ("https://münchen.test/", "characters"),
         ("https://canary.test/a/../b", "path"),
         ("https://canary.test/./b", "path"),
@@ -159,6 +162,7 @@ def test_malformed_base_urls(url: str, told: str) -> None:
         ("https://HOST.test:8443/a-b_c.d~e/", "https://HOST.test:8443/a-b_c.d~e"),
         ("https://my_canary.test./x", "https://my_canary.test./x"),
         ("https://10.0.0.1/x", "https://10.0.0.1/x"),
+        ("https://xn--mnchen-3ya.test", "https://xn--mnchen-3ya.test"),
         ("https://[2606:4700::1]/x", "https://[2606:4700::1]/x"),
         ("http://127.0.0.1:8787/client/v4", "http://127.0.0.1:8787/client/v4"),
         ("http://127.8.8.8/", "http://127.8.8.8"),
@@ -219,6 +223,7 @@ def test_an_argument_beats_the_environment() -> None:
         ({"wire_streaming": "yes"}, "wire_streaming must be"),
         ({"wire_streaming": None}, "wire_streaming must be"),
         *[({"max_retries": value}, "max_retries must be") for value in (-1, True, None, 1.0, "2")],
+        *[({"deadline": value}, "deadline must be") for value in (0, -1, True, math.nan, math.inf, "5", (1, 2))],
         *[({"timeout": value}, "timeout must be") for value in (0, -1, True, math.nan, math.inf, "5")],
         *[({"timeout": value}, "timeout must be") for value in ((1, 0), (None, 5), (1, 2, 3), ())],
     ],
@@ -270,6 +275,16 @@ def test_timeouts(timeout: Any, connect: float | None, silence: float | None) ->
     """One number is the limit of silence, and connecting has 5 s of its own; a pair sets both; None is no limit."""
     settings = resolve(account_id="acc", api_token=TOKEN, timeout=timeout)
     assert (settings.connect_timeout, settings.timeout) == (connect, silence)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "deadline", "connect", "silence"),
+    [(120, 30, 5.0, 30.0), (120, 3, 3.0, 3.0), (None, 30, 30.0, 30.0), ((1, 300), 600, 1.0, 300.0)],
+)
+def test_no_silence_outlasts_the_deadline(timeout: Any, deadline: float, connect: float, silence: float) -> None:
+    """Whoever sets a deadline isn't kept waiting for longer by one silence."""
+    settings = resolve(account_id="acc", api_token=TOKEN, timeout=timeout, deadline=deadline)
+    assert (settings.connect_timeout, settings.timeout, settings.deadline) == (connect, silence, deadline)
 
 
 @pytest.mark.parametrize("kind", [Gemma, AsyncGemma])

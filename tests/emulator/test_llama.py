@@ -91,9 +91,8 @@ def test_named_call_streamed(serve: Callable[..., Caller], engine: LlamaEngine) 
     """A named call streams its arguments, which come from the question."""
     named = {"type": "function", "function": {"name": "multiply"}}
     caller = serve(engine, dialect="V", tool_calls="fragments")
-    events = caller.events(
-        caller.run(messages=PRODUCT, tools=[MULTIPLY, WEATHER], tool_choice=named, temperature=0, stream=True)
-    )
+    asked: dict[str, Any] = {"messages": PRODUCT, "tools": [MULTIPLY, WEATHER], "tool_choice": named, "temperature": 0}
+    events = caller.events(caller.run(**asked, chat_template_kwargs={"enable_thinking": False}, stream=True))
     calls = [
         call for event in events[:-2] for choice in event["choices"] for call in choice["delta"].get("tool_calls", [])
     ]

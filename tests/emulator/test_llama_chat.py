@@ -93,7 +93,8 @@ def test_when_a_tool_is_called() -> None:
     assert tools_to_call(request()) == []
     assert tools_to_call(request(tool_choice="none")) == []
     assert tools_to_call(request(tool_choice="required")) == [ADD, NOW]
-    assert tools_to_call(request(tool_choice={"type": "function", "function": {"name": "now"}})) == [NOW]
+    named = {"type": "function", "function": {"name": "now"}}
+    assert tools_to_call(request(tool_choice=named, max_tokens=4_096)) == [NOW]
     assert tools_to_call(request(messages=TOOL_ROUND, tool_choice="required")) == []
 
 

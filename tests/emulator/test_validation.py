@@ -53,6 +53,7 @@ GOOD: dict[str, dict[str, Any]] = {
         ],
         "tools": [TOOL],
         "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "max_tokens": 4_096,
     },
     "image": {"messages": [image({"url": png(10, 10), "detail": "low"})]},
     "wrapped schema": {"messages": [USER], "response_format": WRAPPED},

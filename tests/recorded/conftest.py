@@ -83,8 +83,7 @@ def _same_body(recorded: Any, sent: Any) -> None:
 def _comparable(body: bytes | str) -> Any:
     """The body's JSON, without what is drawn anew in each run: ids that LangChain makes of example calls.
 
-    White space counts as one blank: Python 3.13 takes the indentation out of docstrings, which tools describe themselves
-    with.
+    White space counts as one blank: Python 3.13 takes the indentation out of docstrings, and those describe tools.
     """
     text = re.sub(r"(?:\\n|\s)+", " ", body.decode() if isinstance(body, bytes) else body)
     drawn = list(dict.fromkeys(_DRAWN.findall(text)))

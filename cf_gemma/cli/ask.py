@@ -1,0 +1,133 @@
+"""`cf-gemma ask`: one question, its answer on the standard output. For pipes and scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cf_gemma import Completion, Gemma, ReasoningDelta, TextDelta
+from cf_gemma.cli.schema import read_schema, response_format
+from cf_gemma.cli.target import Echo, Local, MaxTokens, Model, System, Temperature, Thinking, target
+from cf_gemma.cli.wording import printable
+from cf_gemma.errors import ConfigurationError, GemmaError, InvalidRequest
+from cf_gemma.media import image_part
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HELP = """Asks one question; the answer goes to the standard output.
+
+What is piped in stands in front of the question as its context; without a question, it is the question.
+
+Exit codes: 0 a whole answer; 1 the service failed, or the answer isn't the JSON that was asked for; 2 refused before
+any request; 3 cut off by --max-tokens; 130 stopped by Ctrl-C.
+
+Examples:
+
+    cf-gemma ask "Why is the sky blue?"
+
+    cat report.txt | cf-gemma ask "Summarise this in three sentences."
+
+    cf-gemma ask "What is on this picture?" --image photo.jpg
+
+    cf-gemma ask "Who wrote Emma?" --json-schema author.json | jq .name
+"""
+
+CUT_OFF = 3
+
+
+def ask(
+    question: Annotated[str | None, typer.Argument(help="What to ask.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="An image to look at; may be given again.")] = None,
+    json_schema: Annotated[Path | None, typer.Option(help="A JSON Schema; the answer is one line of JSON.")] = None,
+    reasoning: Annotated[bool, typer.Option("--reasoning", help="Show the reasoning, on the standard error.")] = False,
+    usage: Annotated[bool, typer.Option("--usage", help="Tell tokens and cost, on the standard error.")] = False,
+    system: System = None,
+    thinking: Thinking = None,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
+    model: Model = None,
+    local: Local = False,
+    echo: Echo = False,
+) -> None:
+    """See HELP."""
+    schema = read_schema(json_schema)
+    text = _question(question)
+    options: dict[str, Any] = {
+        "thinking": thinking,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "model": model,
+        "response_format": None if schema is None else response_format(schema),
+    }
+    try:
+        messages = _messages(text, image or [], system)
+        with target(local=local, echo=echo) as arguments, Gemma(**arguments, **options) as gemma:
+            completion = _json(gemma, messages) if schema else _streamed(gemma, messages, reasoning=reasoning)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except (GemmaError, ImportError) as error:
+        typer.echo(f"cf-gemma ask: {error}", err=True)
+        refused = isinstance(error, ConfigurationError | InvalidRequest | ImportError)
+        raise typer.Exit(2 if refused else 1) from error
+    if usage and completion.usage is not None:
+        used = completion.usage
+        typer.echo(f"{used.prompt_tokens} tokens in, {used.completion_tokens} out, ${used.cost:.6f}", err=True)
+    if completion.finish_reason == "length":
+        typer.echo("cf-gemma ask: cut off: raise --max-tokens, or use --no-thinking", err=True)
+        raise typer.Exit(CUT_OFF)
+
+
+def _question(question: str | None) -> str:
+    """The question, behind what was piped in."""
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().strip()
+    text = "\n\n".join(part for part in (piped, question) if part)
+    if not text:
+        raise typer.BadParameter("there is no question: pass one, or pipe one in")
+    return text
+
+
+def _messages(text: str, images: Sequence[Path], system: str | None) -> list[dict[str, Any]]:
+    parts = [picture(path) for path in images]
+    content = [*parts, {"type": "text", "text": text}] if parts else text
+    front = [{"role": "system", "content": system}] if system else []
+    return [*front, {"role": "user", "content": content}]
+
+
+def picture(path: Path) -> dict[str, Any]:
+    """An image in a file, as a part of a message. Raises InvalidRequest for what isn't one."""
+    try:
+        return image_part(path.expanduser().read_bytes())
+    except OSError as error:
+        raise InvalidRequest(f"image {path} can't be read: {error.strerror}") from None
+
+
+def _streamed(gemma: Gemma, messages: list[dict[str, Any]], *, reasoning: bool) -> Completion:
+    # Through a pipe the text goes as it is.
+    shown = printable if sys.stdout.isatty() else str
+    for item in gemma.stream(messages):
+        match item:
+            case TextDelta():
+                typer.echo(shown(item.text), nl=False)
+            case ReasoningDelta() if reasoning:
+                typer.secho(printable(item.text), nl=False, dim=True, err=True)
+            case Completion():
+                typer.echo()
+                return item
+            case _:
+                pass
+    raise AssertionError("a stream ends with a Completion")
+
+
+def _json(gemma: Gemma, messages: list[dict[str, Any]]) -> Completion:
+    completion = gemma.chat(messages)
+    try:
+        typer.echo(json.dumps(json.loads(completion.text), ensure_ascii=False))
+    except ValueError as error:
+        typer.echo(f"cf-gemma ask: the answer is not JSON ({error}): {completion.text}", err=True)
+        raise typer.Exit(CUT_OFF if completion.finish_reason == "length" else 1) from None
+    return completion

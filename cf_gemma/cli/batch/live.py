@@ -1,0 +1,102 @@
+"""`--mode live`: one request a row, many at once, no more a minute than the service allows."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from cf_gemma.cli.batch.records import of_answer, of_error
+from cf_gemma.cli.batch.rows import BadRow
+from cf_gemma.cli.batch.workers import at_once
+from cf_gemma.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    GemmaError,
+    NotFound,
+    PermissionDenied,
+    QuotaExhausted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cf_gemma import AsyncGemma
+    from cf_gemma.cli.batch.output import Output
+    from cf_gemma.cli.batch.records import Record
+    from cf_gemma.cli.batch.rows import Row
+    from cf_gemma.cli.batch.tally import Tally
+
+HOPELESS: Final = (AuthenticationError, ConfigurationError, NotFound, PermissionDenied, QuotaExhausted)
+"""What every other row would come to as well: the run stops, and can be resumed."""
+
+
+class Pace:
+    """Spreads requests evenly over the minute."""
+
+    def __init__(self, rpm: int) -> None:
+        self._gap = 60 / rpm if rpm else 0.0
+        self._next = 0.0
+
+    async def turn(self) -> None:
+        """Waits for the next request's moment."""
+        now = asyncio.get_running_loop().time()
+        self._next = max(now, self._next) + self._gap
+        if self._gap:
+            await asyncio.sleep(self._next - self._gap - now)
+
+
+class LiveRun:
+    """Sends rows and writes what comes of them, in the order in which it comes.
+
+    Args:
+        gemma: Who answers.
+        output: Where to write.
+        tally: What is counted.
+        concurrency: Requests that may be under way at once.
+        rpm: Requests a minute, 0 for as many as there can be.
+        max_cost: US dollars, those of earlier runs included.
+    """
+
+    def __init__(
+        self, gemma: AsyncGemma, output: Output, tally: Tally, *, concurrency: int, rpm: int, max_cost: float | None
+    ) -> None:
+        self._gemma, self._output, self._tally = gemma, output, tally
+        self._concurrency, self._max_cost = concurrency, max_cost
+        self._pace = Pace(rpm)
+        self._under_way = 0
+
+    async def run(self, rows: Iterator[Row | BadRow]) -> None:
+        """Until the rows end, or the tally says `stopped`; what is under way then is still written."""
+        await at_once(self._concurrency, lambda: self._work(rows))
+
+    async def _work(self, rows: Iterator[Row | BadRow]) -> None:
+        for row in rows:
+            if isinstance(row, BadRow):
+                self._output.append(of_error(row, row.error))
+                await asyncio.sleep(0)
+                continue
+            await self._pace.turn()
+            if self._over():
+                return
+            self._under_way += 1
+            record = await self._record(row)
+            self._under_way -= 1
+            if record is not None:
+                self._output.append(record)
+
+    def _over(self) -> bool:
+        tally = self._tally
+        if self._max_cost is not None and tally.cost + tally.expected(self._under_way + 1) > self._max_cost:
+            tally.stopped = tally.stopped or f"the next row might have gone over --max-cost {self._max_cost:g}"
+        return bool(tally.stopped)
+
+    async def _record(self, row: Row) -> Record | None:
+        """A row's line; None when nothing can be said of it, because the run stops."""
+        try:
+            completion = await self._gemma.chat(row.messages, **row.options)
+        except GemmaError as error:
+            if isinstance(error, HOPELESS) and "model" not in row.options:
+                self._tally.stopped = self._tally.stopped or str(error)
+                return None
+            return of_error(row, error)
+        return of_answer(row, completion)

@@ -1,0 +1,127 @@
+"""The output: whole lines only, one for each row, from which a run that was killed finds where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Self
+
+import typer
+
+from cf_gemma.cli.batch.ids import IdSet
+from cf_gemma.cli.batch.records import key
+from cf_gemma.jsonobject import as_object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cf_gemma.cli.batch.records import Record
+    from cf_gemma.cli.batch.tally import Tally
+
+
+class Output:
+    """An open output file. One process at a time writes to it.
+
+    Raises typer.BadParameter for a file that another process writes to, or that can't be written.
+    """
+
+    def __init__(self, path: Path, tally: Tally, *, overwrite: bool = False) -> None:
+        self._tally = tally
+        self.done = IdSet()
+        """The keys of the rows that are in it from earlier runs."""
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise typer.BadParameter(f"{path} can't be written: {error.strerror}") from None
+        _lock(self._file, path)
+        if overwrite:
+            os.truncate(self._file, 0)
+        for record in whole_lines(self._file, path):
+            if self.done.add(key(record)):
+                tally.add(record, earlier=True)
+
+    def append(self, record: Record) -> None:
+        """Writes a row's line."""
+        write_line(self._file, record)
+        self._tally.add(record)
+
+    def close(self) -> None:
+        """Frees the file."""
+        os.close(self._file)
+        self.done.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def drop_failures(path: Path) -> IdSet:
+    """Takes the lines with an error out of an output; their keys. The file is replaced as a whole, or not at all."""
+    failed = IdSet()
+    rest = path.with_name(f".{path.name}.retrying")
+    source = os.open(path, os.O_RDWR)
+    target = os.open(rest, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        _lock(source, path)
+        for record in whole_lines(source, path):
+            if record["error"] is None:
+                write_line(target, record)
+            else:
+                failed.add(key(record))
+        os.fsync(target)
+        os.replace(rest, path)
+    finally:
+        os.close(target)
+        os.close(source)
+    return failed
+
+
+def whole_lines(file: int, path: Path) -> Iterator[Record]:
+    """The records of an output. Half a line at its end, which a crash of the machine may leave, is cut off."""
+    begin = 0
+    with os.fdopen(os.dup(file), "rb") as lines:
+        lines.seek(0)
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                os.truncate(file, begin)
+                return
+            begin += len(line)
+            yield _record(line, number, path)
+
+
+def write_line(file: int, record: dict[str, Any]) -> None:
+    """Appends a record in one go: whoever kills the process gets all of the line, or nothing."""
+    data = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
+    written = 0
+    try:
+        while written < len(data):
+            written += os.write(file, data[written:])
+    except OSError:
+        if written:  # a full disk: half a line mustn't stay
+            os.ftruncate(file, os.fstat(file).st_size - written)
+        raise
+
+
+def _record(line: bytes, number: int, path: Path) -> Record:
+    try:
+        record = as_object(json.loads(line))
+    except ValueError:
+        record = None
+    if record is None or not record.keys() >= {"id", "line", "error", "usage", "cost"}:
+        raise typer.BadParameter(f"{path} is not an output of this command: see its line {number}")
+    return record
+
+
+def _lock(file: int, path: Path) -> None:
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise typer.BadParameter(f"another process is writing to {path}") from None

@@ -1,0 +1,47 @@
+"""Which rows are still to be done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cf_gemma.cli.batch.ids import IdSet
+from cf_gemma.cli.batch.rows import BadRow, Row
+from cf_gemma.errors import GemmaError, InvalidRequest
+from cf_gemma.parameters import merged
+from cf_gemma.request import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    from cf_gemma.settings import Settings
+
+
+def unique(rows: Iterable[Row | BadRow]) -> Iterator[Row | BadRow]:
+    """The rows; one whose id came before is a bad one."""
+    seen = IdSet()
+    for row in rows:
+        if row.id is None or seen.add(row.key):
+            yield row
+        else:
+            yield BadRow(row.line, InvalidRequest(f"id {row.key} was used by an earlier line"))
+    seen.close()
+
+
+def pending(rows: Iterable[Row | BadRow], *elsewhere: IdSet, only: IdSet | None = None) -> Iterator[Row | BadRow]:
+    """The rows that are in none of these sets; with `only`, those of them that are in that one."""
+    for row in rows:
+        if not any(row.key in ids for ids in elsewhere) and (only is None or row.key in only):
+            yield row
+
+
+def checked(rows: Iterable[Row | BadRow], settings: Settings, options: dict[str, Any]) -> Iterator[Row | BadRow]:
+    """The rows; one that the client would refuse is a bad one."""
+    for row in rows:
+        try:
+            if isinstance(row, Row):
+                build(settings, row.messages, merged(options, row.options))
+        except GemmaError as error:
+            yield BadRow(row.line, error, row.id)
+        else:
+            yield row

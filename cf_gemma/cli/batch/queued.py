@@ -1,0 +1,198 @@
+"""`--mode queue`: rows handed over to the service's queue by the hundred, and collected when they are answered."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import typer
+
+from cf_gemma.batch import BatchHandle
+from cf_gemma.cli.batch.ids import IdSet
+from cf_gemma.cli.batch.output import write_line
+from cf_gemma.cli.batch.pending import pending
+from cf_gemma.cli.batch.records import of_answer, of_error
+from cf_gemma.cli.batch.rows import BadRow, Row
+from cf_gemma.cli.batch.workers import at_once
+from cf_gemma.errors import BatchInterrupted, GemmaError, InvalidRequest, RequestTimeout
+from cf_gemma.parameters import merged
+from cf_gemma.request import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cf_gemma import AsyncGemma
+    from cf_gemma.batch import BatchResult
+    from cf_gemma.cli.batch.output import Output
+    from cf_gemma.cli.batch.tally import Tally
+
+CHUNK_ROWS: Final = 500
+CHUNK_BYTES: Final = 8_000_000
+PATIENCE: Final = 6 * 3_600.0
+"""Seconds to wait for a chunk; a run that gave up can be resumed, and asks again."""
+
+
+class Receipts:
+    """The handles of what the queue has, in a file beside the output: without them it would have to be paid again."""
+
+    def __init__(self, output: Path) -> None:
+        self._path = output.with_name(f"{output.name}.queue")
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+
+    def add(self, handle: BatchHandle) -> None:
+        """Keeps a handle."""
+        write_line(self._file, json.loads(handle.to_json()))
+
+    def __iter__(self) -> Iterator[BatchHandle]:
+        """The handles, one after the other. Half a line at the end is cut off."""
+        begin = 0
+        with self._path.open("rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    os.truncate(self._file, begin)
+                    return
+                begin += len(line)
+                try:
+                    yield BatchHandle.from_json(line.decode())
+                except (UnicodeError, InvalidRequest):
+                    raise typer.BadParameter(f"{self._path} has a line that is no receipt") from None
+
+    def remove(self) -> None:
+        """Nothing is in the queue any more."""
+        self._path.unlink()
+
+    def clear(self) -> None:
+        """Forgets earlier runs."""
+        os.truncate(self._file, 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._file)
+
+
+class QueuedRun:
+    """Hands rows over in chunks, so many at once, and writes what comes of them.
+
+    The options that hold for every row are the client's; they are asked for here to refuse a row before it is sent.
+    """
+
+    def __init__(
+        self,
+        gemma: AsyncGemma,
+        output: Output,
+        receipts: Receipts,
+        tally: Tally,
+        *,
+        options: dict[str, Any],
+        concurrency: int,
+        max_cost: float | None,
+    ) -> None:
+        self._gemma, self._output, self._receipts, self._tally = gemma, output, receipts, tally
+        self._options, self._concurrency, self._max_cost = options, concurrency, max_cost
+        self._waiting = IdSet()
+        """Keys of rows that the queue has from earlier runs."""
+
+    async def run(self, rows: Iterator[Row | BadRow]) -> None:
+        """Collects what earlier runs have handed over, and then the rest."""
+        for handle in self._receipts:
+            for reference in _references(handle):
+                self._waiting.add(_row(reference).key)
+        left = [handle for handle in self._receipts if self._unwritten(handle)]
+        await self._each(iter(left), self._collect)
+        await self._each(self._chunks(pending(rows, self._waiting)), self._hand_over)
+        if not self._tally.stopped:
+            self._receipts.remove()
+
+    async def _each(self, jobs: Iterator[Any], do: Any) -> None:
+        async def work() -> None:
+            for job in jobs:
+                if self._tally.stopped:
+                    return
+                await do(job)
+
+        await at_once(self._concurrency, work)
+
+    def _unwritten(self, handle: BatchHandle) -> bool:
+        return any(_row(reference).key not in self._output.done for reference in _references(handle))
+
+    def _chunks(self, rows: Iterator[Row | BadRow]) -> Iterator[list[dict[str, Any]]]:
+        chunk: list[dict[str, Any]] = []
+        size = 0
+        for row in rows:
+            item = self._item(row)
+            if item is None:
+                continue
+            added = item.pop("size")
+            if chunk and (len(chunk) == CHUNK_ROWS or size + added > CHUNK_BYTES):
+                yield chunk
+                chunk, size = [], 0
+            chunk.append(item)
+            size += added
+        if chunk:
+            yield chunk
+
+    def _item(self, row: Row | BadRow) -> dict[str, Any] | None:
+        """What the queue is to be given for a row; None for one that can't be, which is written at once."""
+        try:
+            if isinstance(row, BadRow):
+                raise row.error
+            if row.options.keys() & {"model", "extra_headers"}:
+                raise InvalidRequest("model and extra_headers are of the whole batch in --mode queue")
+            size = len(build(self._gemma.settings, row.messages, merged(self._options, row.options)).body)
+        except GemmaError as error:
+            self._output.append(of_error(row, error))
+            return None
+        reference = json.dumps([row.line, row.id, row.wants_json], separators=(",", ":"))
+        return {"messages": row.messages, **row.options, "external_reference": reference, "size": size + len(reference)}
+
+    async def _hand_over(self, chunk: list[dict[str, Any]]) -> None:
+        tally = self._tally
+        if self._max_cost is not None and tally.cost + tally.expected(len(chunk)) > self._max_cost:
+            tally.stopped = tally.stopped or f"the next chunk might have gone over --max-cost {self._max_cost:g}"
+            return
+        try:
+            handle = await self._gemma.batch.submit(chunk)
+        except GemmaError as error:
+            tally.stopped = tally.stopped or str(error)
+            if not isinstance(error, BatchInterrupted) or error.handle is None:
+                return
+            handle = error.handle
+        self._receipts.add(handle)
+        await self._collect(handle)
+
+    async def _collect(self, handle: BatchHandle) -> None:
+        try:
+            results = await self._gemma.batch.wait(handle, timeout=PATIENCE)
+        except RequestTimeout as error:
+            self._tally.stopped = self._tally.stopped or str(error)
+        except GemmaError as error:
+            if error.retryable:
+                self._tally.stopped = self._tally.stopped or str(error)
+                return
+            for reference in _references(handle):
+                self._write(_row(reference), error)
+        else:
+            for result in results:
+                self._write(_row(result.reference), result)
+
+    def _write(self, row: Row, result: BatchResult | GemmaError) -> None:
+        if row.key in self._output.done:
+            return
+        outcome = result if isinstance(result, GemmaError) else result.outcome
+        of = of_error(row, outcome) if isinstance(outcome, GemmaError) else of_answer(row, outcome)
+        self._output.append(of)
+
+
+def _references(handle: BatchHandle) -> Iterator[str]:
+    for part in handle.parts:
+        yield from part.references or ()
+
+
+def _row(reference: str) -> Row:
+    """The row that a reference names, without what was asked."""
+    line, row_id, wants_json = json.loads(reference)
+    return Row(line, row_id, [], {}, wants_json)

@@ -1,0 +1,75 @@
+"""The output's lines: what came of a row, as one JSON object."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from cf_gemma.errors import GemmaError, ReasoningBudgetExceeded
+
+if TYPE_CHECKING:
+    from cf_gemma.cli.batch.rows import BadRow, Row
+    from cf_gemma.completion import Completion
+
+Record = dict[str, Any]
+
+
+def of_answer(row: Row, completion: Completion) -> Record:
+    """The line of an answer, which is an error's, too, when it isn't what was asked for."""
+    record = {
+        **_blank(row),
+        "text": completion.text,
+        "reasoning": completion.reasoning,
+        "finish_reason": completion.finish_reason,
+    }
+    calls = [*completion.tool_calls, *completion.invalid_tool_calls]
+    if calls:
+        record["tool_calls"] = completion.message["tool_calls"]
+    if completion.usage is not None:
+        record["usage"] = completion.usage.to_dict()
+        record["cost"] = completion.usage.cost
+    if completion.finish_reason == "length" and not completion.text and not calls:
+        told = "thinking used up max_tokens before the answer began: raise max_tokens, or use --no-thinking"
+        return {**record, "error": _told(ReasoningBudgetExceeded(told))}
+    return _parsed(record) if row.wants_json and not calls else record
+
+
+def of_error(row: Row | BadRow, error: GemmaError) -> Record:
+    """The line of a row that got no answer, with what had arrived of one."""
+    record = {**_blank(row), "error": _told(error)}
+    if error.partial is not None:
+        record["text"], record["reasoning"] = error.partial.text, error.partial.reasoning
+    return record
+
+
+def key(record: Record) -> str:
+    """What tells the row: the same as its `key`."""
+    return json.dumps(record["line"] if record["id"] is None else record["id"])
+
+
+def _blank(row: Row | BadRow) -> Record:
+    return {
+        "id": row.id,
+        "line": row.line,
+        "text": None,
+        "reasoning": None,
+        "parsed": None,
+        "finish_reason": None,
+        "usage": None,
+        "cost": None,
+        "error": None,
+    }
+
+
+def _parsed(record: Record) -> Record:
+    try:
+        return {**record, "parsed": json.loads(record["text"])}
+    except (ValueError, RecursionError) as error:
+        cut = "; it was cut off by max_tokens" if record["finish_reason"] == "length" else ""
+        return {**record, "error": {"type": "InvalidJSON", "message": f"the answer is not JSON: {error}{cut}"}}
+
+
+def _told(error: GemmaError) -> dict[str, Any]:
+    facts = {"status": error.status, "code": error.code, "request_id": error.request_id}
+    told = {name: value for name, value in facts.items() if value is not None}
+    return {"type": type(error).__name__, "message": error.message, **told}

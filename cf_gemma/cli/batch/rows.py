@@ -1,0 +1,149 @@
+"""The input: one JSON object a line, each a request, or a complaint that says what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from cf_gemma.cli.schema import problems, response_format
+from cf_gemma.errors import GemmaError, InvalidRequest
+from cf_gemma.jsonobject import as_object
+from cf_gemma.media import image_part
+from cf_gemma.parameters import merged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line that can be sent."""
+
+    line: int
+    """From 1."""
+    id: str | int
+    """Its own, else the line."""
+    messages: list[dict[str, Any]]
+    options: dict[str, Any]
+    wants_json: bool
+    """Whether the answer is to be parsed."""
+
+    @property
+    def key(self) -> str:
+        """What tells it from all other rows, in the input and in the output."""
+        return json.dumps(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A line that can't be sent."""
+
+    line: int
+    error: GemmaError
+    id: str | int | None = None
+    """None when it couldn't be read, or is another row's."""
+
+    @property
+    def key(self) -> str:
+        """What tells it from all other rows: the line, when there is no id."""
+        return json.dumps(self.line if self.id is None else self.id)
+
+
+class Rows:
+    """The rows of a file.
+
+    Args:
+        path: The file.
+        wants_json: Whether all answers are to be parsed.
+        system: A system message in front of every row's.
+    """
+
+    def __init__(self, path: Path, *, wants_json: bool = False, system: str | None = None) -> None:
+        self._path, self._wants_json = path, wants_json
+        self._front = [{"role": "system", "content": system}] if system else []
+
+    def __len__(self) -> int:
+        """How many there are, for which the whole file is read."""
+        with self._path.open("rb") as lines:
+            return sum(1 for line in lines if line.strip())
+
+    def __iter__(self) -> Iterator[Row | BadRow]:
+        """The rows, one after the other; blank lines are none."""
+        with self._path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield self._row(number, line)
+
+    def _row(self, number: int, line: bytes) -> Row | BadRow:
+        row_id = None
+        try:
+            fields = _decoded(line)
+            row_id = _id(fields)
+            return self._read(number, number if row_id is None else row_id, fields)
+        except GemmaError as error:
+            return BadRow(number, error, row_id)
+
+    def _read(self, number: int, row_id: str | int, fields: dict[str, Any]) -> Row:
+        schema, images = fields.pop("schema", None), fields.pop("image", None)
+        messages = _messages(fields.pop("prompt", None), fields.pop("messages", None))
+        if images is not None:
+            messages = _with_images(messages, self._images(images))
+        if schema is not None:
+            for problem in problems(schema):
+                raise InvalidRequest(f"schema is not a JSON Schema: {problem}")
+            fields["response_format"] = response_format(schema)
+        merged(fields)
+        wants_json = "response_format" in fields or self._wants_json
+        return Row(number, row_id, [*self._front, *messages], fields, wants_json)
+
+    def _images(self, given: object) -> list[dict[str, Any]]:
+        names = cast("list[object]", given) if isinstance(given, list) else [given]
+        parts: list[dict[str, Any]] = []
+        for name in names:
+            if not isinstance(name, str):
+                raise InvalidRequest("image must be the path of a file, or a list of paths")
+            try:
+                parts.append(image_part((self._path.parent / name).read_bytes()))
+            except OSError as error:
+                raise InvalidRequest(f"image {name} can't be read: {error.strerror}") from None
+        return parts
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    try:
+        fields = as_object(json.loads(line))
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"not JSON: {error}") from None
+    if fields is None:
+        raise InvalidRequest("not a JSON object")
+    return fields
+
+
+def _id(fields: dict[str, Any]) -> str | int | None:
+    row_id = fields.pop("id", None)
+    if isinstance(row_id, bool) or not isinstance(row_id, str | int | None):
+        raise InvalidRequest("id must be a text or a whole number")
+    return row_id
+
+
+def _messages(prompt: object, messages: object) -> list[dict[str, Any]]:
+    if (prompt is None) == (messages is None):
+        raise InvalidRequest("a row needs a prompt or messages, and not both")
+    if prompt is not None:
+        if not isinstance(prompt, str) or not prompt:
+            raise InvalidRequest("prompt must be a text, and not empty")
+        return [{"role": "user", "content": prompt}]
+    if not isinstance(messages, list) or not messages:
+        raise InvalidRequest("messages must be a list, and not empty")
+    return cast("list[dict[str, Any]]", messages)
+
+
+def _with_images(messages: list[dict[str, Any]], parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages with the images in front of the last one's text."""
+    last = as_object(messages[-1]) or {}
+    content = last.get("content")
+    if last.get("role") != "user" or not isinstance(content, str):
+        raise InvalidRequest("image goes with a prompt, or with messages whose last is a user's text")
+    return [*messages[:-1], {**last, "content": [*parts, {"type": "text", "text": content}]}]

@@ -1,0 +1,46 @@
+"""How far a batch is: what its progress, its summary and its exit code are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cf_gemma.cli.batch.records import Record
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of rows, tokens and dollars; those of earlier runs that are in the output are counted, too."""
+
+    total: int = 0
+    """Rows of the input."""
+    earlier: int = 0
+    """Rows that were in the output already."""
+    done: int = 0
+    """Rows that this run has written."""
+    failed: int = 0
+    """Rows with an error in the whole output."""
+    tokens: int = 0
+    """Prompt and completion tokens of this run."""
+    answered: int = 0
+    """Rows with a price in the whole output."""
+    cost: float = 0.0
+    """US dollars of the whole output."""
+    stopped: str = ""
+    """Why the run ended before the input did."""
+
+    def add(self, record: Record, *, earlier: bool = False) -> None:
+        """Counts a line of the output."""
+        if earlier:
+            self.earlier += 1
+        else:
+            self.done += 1
+            self.tokens += record["usage"]["total_tokens"] if record["usage"] else 0
+        self.failed += record["error"] is not None
+        self.answered += record["cost"] is not None
+        self.cost += record["cost"] or 0.0
+
+    def expected(self, rows: int) -> float:
+        """What so many rows may cost, if they are like those that came before."""
+        return rows * self.cost / self.answered if self.answered else 0.0

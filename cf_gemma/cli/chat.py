@@ -1,0 +1,199 @@
+"""`cf-gemma chat`: a conversation on the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import uuid
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cf_gemma import Completion, Gemma, ReasoningDelta, TextDelta
+from cf_gemma.cli.ask import picture
+from cf_gemma.cli.target import Echo, Local, MaxTokens, Model, System, Temperature, Thinking, target
+from cf_gemma.cli.wording import printable
+from cf_gemma.errors import GemmaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HELP = """A conversation on the terminal, token by token; reasoning is dim.
+
+Ctrl-C stops an answer and not the conversation; Ctrl-D, or /exit, ends it. /help lists what else there is.
+
+Examples:
+
+    cf-gemma chat
+
+    cf-gemma chat --no-thinking --system "You are a pirate."
+
+    cf-gemma chat --local
+"""
+
+COMMANDS = """\
+/image PATH   goes along with the next message
+/fold         hides reasoning while it is made, or shows it again
+/thought      shows the last reasoning
+/clear        begins anew
+/exit         ends, as Ctrl-D does"""
+
+
+def chat(
+    fold: Annotated[bool, typer.Option("--fold", help="Don't show reasoning; /thought does, afterwards.")] = False,
+    system: System = None,
+    thinking: Thinking = None,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
+    model: Model = None,
+    local: Local = False,
+    echo: Echo = False,
+) -> None:
+    """See HELP."""
+    options: dict[str, Any] = {
+        "thinking": thinking,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "model": model,
+    }
+    console = Console(highlight=False)
+    try:
+        with (
+            target(local=local, echo=echo) as arguments,
+            # One machine for the whole conversation: what was said is in its prompt cache.
+            Gemma(**arguments, session_affinity=uuid.uuid4().hex, **options) as gemma,
+        ):
+            Conversation(gemma, console, system=system, fold=fold).run()
+    except (GemmaError, ImportError) as error:
+        typer.echo(f"cf-gemma chat: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+class Conversation:
+    """Reads what the user says and shows what the model does."""
+
+    def __init__(self, gemma: Gemma, console: Console, *, system: str | None = None, fold: bool = False) -> None:
+        self._gemma, self._console, self._fold = gemma, console, fold
+        self._front = [{"role": "system", "content": system}] if system else []
+        self._messages: list[dict[str, Any]] = [*self._front]
+        self._images: list[dict[str, Any]] = []
+        self._reasoning = ""
+        self._tokens, self._cost = 0, 0.0
+        self._commands: dict[str, Callable[[str], None]] = {
+            "/image": self._attach,
+            "/fold": self._turn_fold,
+            "/thought": self._show_thought,
+            "/clear": self._clear,
+            "/help": lambda _: self._note(COMMANDS),
+        }
+
+    def run(self) -> None:
+        """Until the user leaves."""
+        with contextlib.suppress(ImportError):
+            importlib.import_module("readline")  # where there is one, it makes input() editable
+        if self._console.is_terminal:
+            self._note("Ctrl-C stops an answer, Ctrl-D leaves, /help lists commands.")
+        while True:
+            try:
+                said = input("> ").strip()
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                self._note("\nCtrl-D leaves.")
+                continue
+            if said == "/exit":
+                return
+            if said.startswith("/"):
+                self._command(*said.partition(" "))
+            elif said:
+                self._turn(said)
+
+    def _command(self, name: str, _: str, rest: str) -> None:
+        if command := self._commands.get(name):
+            command(rest.strip())
+        else:
+            self._note(f"There is no {name}.\n{COMMANDS}")
+
+    def _turn(self, said: str) -> None:
+        content = [*self._images, {"type": "text", "text": said}] if self._images else said
+        asked = [*self._messages, {"role": "user", "content": content}]
+        heard: list[str] = []
+        try:
+            answer = self._listen(asked, heard)
+        except KeyboardInterrupt:
+            self._note("\n(stopped)")
+        except GemmaError as error:
+            self._console.print(f"\n{error}", style="red", markup=False, soft_wrap=True)
+        else:
+            self._messages = [*asked, answer.message]
+            self._images = []
+            self._tell_usage(answer)
+            return
+        # What was heard stays part of the conversation; a question without an answer doesn't.
+        if heard:
+            self._messages = [*asked, {"role": "assistant", "content": "".join(heard)}]
+            self._images = []
+
+    def _listen(self, messages: list[dict[str, Any]], heard: list[str]) -> Completion:
+        self._reasoning = ""
+        with closing(self._gemma.stream(messages)) as items:
+            for item in items:
+                match item:
+                    case ReasoningDelta():
+                        self._think(item.text)
+                    case TextDelta():
+                        if self._reasoning and not heard:
+                            self._console.print("\n")
+                        heard.append(item.text)
+                        self._console.out(printable(item.text), end="", highlight=False)
+                    case Completion():
+                        self._console.print()
+                        return item
+                    case _:
+                        pass
+        raise AssertionError("a stream ends with a Completion")
+
+    def _think(self, text: str) -> None:
+        if not self._reasoning and self._fold:
+            self._console.print("thinking…", style="dim", end="")
+        self._reasoning += text
+        if not self._fold:
+            self._console.out(printable(text), style="dim", end="", highlight=False)
+
+    def _tell_usage(self, answer: Completion) -> None:
+        facts: list[str] = []
+        if answer.finish_reason == "length":
+            facts.append("cut off by max_tokens")
+        if answer.usage is not None:
+            used = answer.usage
+            self._tokens += used.total_tokens
+            self._cost += used.cost
+            cached = f" ({used.cached_tokens} cached)" if used.cached_tokens else ""
+            facts.append(f"{used.prompt_tokens} tokens in{cached}, {used.completion_tokens} out, ${used.cost:.6f}")
+            facts.append(f"in all {self._tokens} tokens, ${self._cost:.6f}")
+        self._note("; ".join(facts))
+
+    def _attach(self, path: str) -> None:
+        try:
+            self._images.append(picture(Path(path)))
+        except GemmaError as error:
+            self._console.print(str(error), style="red", markup=False, soft_wrap=True)
+        else:
+            self._note(f"{path} goes along with the next message.")
+
+    def _turn_fold(self, _: str) -> None:
+        self._fold = not self._fold
+        self._note("Reasoning is hidden; /thought shows it." if self._fold else "Reasoning is shown.")
+
+    def _show_thought(self, _: str) -> None:
+        self._note(printable(self._reasoning) or "There was none.")
+
+    def _clear(self, _: str) -> None:
+        self._messages, self._images, self._reasoning = [*self._front], [], ""
+        self._note("A new conversation.")
+
+    def _note(self, text: str) -> None:
+        self._console.print(text, style="dim", markup=False, soft_wrap=True)

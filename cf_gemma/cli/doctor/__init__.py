@@ -1,0 +1,119 @@
+"""`cf-gemma doctor`: whether credentials work, and what the service does where nobody has written it down."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cf_gemma.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from cf_gemma.cli.doctor.examination import Examination, Finding
+
+
+def doctor(
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before anything is paid for.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Write the report there, as JSON, without credentials.")] = None,
+    account: Annotated[str | None, typer.Option(help="Default: CLOUDFLARE_ACCOUNT_ID.")] = None,
+    token: Annotated[str | None, typer.Option(help="Default: CLOUDFLARE_API_TOKEN.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Where the service is; an emulator's, to try this out.")] = None,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds to wait for a batch.")] = 120.0,
+) -> None:
+    """Checks token, account, model and latency, and asks the service what its documentation leaves open.
+
+    The questions are those of docs/fidelity.md. It costs a fraction of a cent, says how much first, and asks.
+    """
+    console = Console(highlight=False)
+    try:
+        examination = _examination(account, token, base_url, patience)
+    except ConfigurationError as error:
+        console.print(f"cf-gemma doctor: {error}", style="red", markup=False, soft_wrap=True)
+        console.print(_HELP, markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    with examination.witness:
+        well = _examined(console, examination, yes=yes, output=output)
+    raise typer.Exit(0 if well else 1)
+
+
+def _examination(account: str | None, token: str | None, base_url: str | None, patience: float) -> Examination:
+    from cf_gemma.cli.doctor.examination import Examination
+    from cf_gemma.cli.doctor.witness import Witness
+
+    arguments = {"account_id": account, "api_token": token, "base_url": base_url}
+    return Examination(Witness(), arguments, patience)
+
+
+def _examined(console: Console, examination: Examination, *, yes: bool, output: Path | None) -> bool:
+    """Does it all; whether the checks went well and the client coped with everything."""
+    from cf_gemma.cli.doctor.examination import most_cost
+    from cf_gemma.cli.doctor.probes import PROBES
+
+    requests, cost = most_cost(PROBES)
+    console.print(
+        f"{requests + 3} small requests to {examination.settings.host}, for ${cost:.4f} at most.", markup=False
+    )
+    if not yes:
+        typer.confirm("Go ahead?", abort=True)
+    checks = examination.check()
+    for name, well, seen in checks:
+        console.print(f"{'well' if well else 'ILL':>4}  {name}: {seen}", markup=False, soft_wrap=True)
+    findings: list[Finding] = []
+    if all(well for _, well, _ in checks):
+        for probe in PROBES:
+            with console.status(probe.title):
+                findings.append(examination.probe(probe))
+        console.print(_table(findings))
+    _conclude(console, examination, checks, findings, output)
+    return bool(findings) and not any(finding.trouble for finding in findings)
+
+
+def _table(findings: list[Finding]) -> Table:
+    table = Table(show_lines=True, title="Open questions (docs/fidelity.md)")
+    for heading in ("no.", "what was asked", "what was seen", "does the client cope?"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        numbers = ", ".join(map(str, finding.probe.questions))
+        copes = f"NO: {finding.trouble}" if finding.trouble else f"yes: {finding.probe.client}"
+        table.add_row(*map(_plain, (numbers, finding.probe.title, finding.seen, copes)))
+    return table
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _conclude(
+    console: Console,
+    examination: Examination,
+    checks: list[tuple[str, bool, str]],
+    findings: list[Finding],
+    output: Path | None,
+) -> None:
+    from cf_gemma.cli.doctor import report
+
+    emulated = any("x-emulator-engine" in exchange.headers for exchange in examination.witness.exchanges)
+    console.print(f"It cost ${examination.spent():.6f}.", markup=False)
+    if emulated:
+        console.print("An emulator answered: nothing of this settles anything about the service.", style="yellow")
+    if output is not None:
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        found = report.to_dict(
+            checks, findings, examination.settings, emulated=emulated, date=date, cost=examination.spent()
+        )
+        output.write_text(json.dumps(found, ensure_ascii=False, indent=2) + "\n", "utf-8")
+        console.print(f"The report is in {output}.", markup=False, soft_wrap=True)
+
+
+_HELP = """\
+Two things are needed, as options or in the environment:
+  --account  CLOUDFLARE_ACCOUNT_ID   32 hexadecimal digits, from the dashboard
+  --token    CLOUDFLARE_API_TOKEN    a token with the permission "Workers AI"
+To try the doctor itself: cf-gemma emulator, and then cf-gemma doctor with what that prints."""

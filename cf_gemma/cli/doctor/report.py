@@ -1,0 +1,88 @@
+"""The report as JSON, without the token and without the account. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from cf_gemma.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cf_gemma.cli.doctor.examination import Finding
+    from cf_gemma.cli.doctor.witness import Exchange
+    from cf_gemma.settings import Settings
+
+
+def to_dict(
+    checks: Sequence[tuple[str, bool, str]],
+    findings: Sequence[Finding],
+    settings: Settings,
+    *,
+    emulated: bool,
+    date: str,
+    cost: float,
+) -> dict[str, Any]:
+    """Everything that was found, to be sent around: credentials are replaced wherever they stand."""
+    report = {
+        "cf_gemma": __version__,
+        "date": date,
+        "service": settings.host,
+        "emulated": emulated,
+        "cost_usd": round(cost, 6),
+        "checks": [{"name": name, "well": well, "seen": seen} for name, well, seen in checks],
+        "probes": [
+            {
+                "questions": list(finding.probe.questions),
+                "title": finding.probe.title,
+                "seen": finding.seen,
+                "client_copes": not finding.trouble,
+                "trouble": finding.trouble or None,
+                "client": finding.probe.client,
+                "exchanges": [_exchange(one) for one in finding.exchanges] if finding.probe.steps else [],
+            }
+            for finding in findings
+        ],
+    }
+    secrets = [settings.account_id or "", settings.api_token.get_secret_value() if settings.api_token else ""]
+    return redacted(report, [secret for secret in secrets if secret])
+
+
+def redacted(value: Any, secrets: Sequence[str]) -> Any:
+    """The same with every secret in it replaced."""
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, "REDACTED")
+        return value
+    if isinstance(value, dict):
+        pairs = cast("dict[str, Any]", value).items()
+        return {redacted(name, secrets): redacted(item, secrets) for name, item in pairs}
+    return [redacted(item, secrets) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+
+
+def _exchange(exchange: Exchange) -> dict[str, Any]:
+    """Request headers are left out altogether."""
+    headers = {name: value for name, value in exchange.headers.items() if name.startswith(_TOLD)}
+    return {
+        "method": exchange.method,
+        "path": exchange.path,
+        "sent": _shortened(exchange.sent),
+        "status": exchange.status,
+        "headers": headers,
+        "received": exchange.data.decode(errors="replace")[:_MOST],
+        "seconds": round(exchange.seconds, 3),
+    }
+
+
+def _shortened(value: Any) -> Any:
+    """Long texts, such as images, cut."""
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}… ({len(value)} characters)"
+    if isinstance(value, dict):
+        return {name: _shortened(item) for name, item in cast("dict[str, Any]", value).items()}
+    return [_shortened(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+
+
+_TOLD: Final = ("cf-", "content-type", "retry-after", "x-emulator-")
+_MOST: Final = 8_000
+_LONGEST: Final = 200

@@ -1,0 +1,15 @@
+"""Texts as a terminal takes them."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def flowing(text: str) -> str:
+    """Help that fits any width: the lines of a paragraph are joined, those that are indented are left as they are."""
+    return "\n\n".join(part if part.startswith("    ") else " ".join(part.split()) for part in text.split("\n\n"))
+
+
+def printable(text: str) -> str:
+    """The text without control characters, with which a model could write to the terminal what it likes."""
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")

@@ -1,0 +1,120 @@
+"""A batch as a conversation with whoever moves the bytes: it says what to post and how long to wait. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cf_gemma.batch_handle import BatchHandle, BatchPart, BatchResult, BatchStatus
+from cf_gemma.errors import BatchInterrupted, GemmaError, RequestTimeout
+from cf_gemma.queue_replies import Answered, accepted, answered, results
+from cf_gemma.queue_requests import poll
+from cf_gemma.request import HttpRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cf_gemma.queue_requests import Part
+    from cf_gemma.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait, and then go on."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PollPolicy:
+    """How often to ask: soon at first, then ever more rarely. The queue usually takes minutes."""
+
+    first: float = 1.0
+    """Seconds before the second question."""
+    growth: float = 1.5
+    longest: float = 30.0
+    """Seconds."""
+
+    def pause(self, asked: int) -> float:
+        """Seconds to wait after so many questions, from 1."""
+        return min(self.first * self.growth ** min(asked - 1, 50), self.longest)
+
+
+QueueFlow = Generator[HttpRequest | Pause, dict[str, Any] | GemmaError | None, T]
+"""Yields what to post or how long to wait, is sent what came back, and returns the result."""
+
+
+def submitting(parts: Sequence[Part], model: str) -> QueueFlow[BatchHandle]:
+    """Hands the parts over, one after the other.
+
+    Raises BatchInterrupted, with a handle to what was handed over, when a part after the first can't be.
+    """
+    done: list[BatchPart] = []
+    for part in parts:
+        try:
+            reply = _told((yield part.request))
+            done.append(BatchPart(accepted(reply), part.references))
+        except GemmaError as error:
+            if not done:
+                raise
+            told = f"{len(done)} of {len(parts)} parts of the batch were handed over, and then: {error.message}"
+            interrupted = BatchInterrupted(told)
+            interrupted.handle = BatchHandle(tuple(done), model)
+            raise interrupted from error
+    return BatchHandle(tuple(done), model)
+
+
+def asking(settings: Settings, handle: BatchHandle) -> QueueFlow[BatchStatus]:
+    """Asks once after each part."""
+    states: list[str] = []
+    for part in handle.parts:
+        reply = yield poll(settings, part.request_id, handle.model)
+        states.append(answered(_told(reply)).state)
+    return BatchStatus(tuple(states))
+
+
+def collecting(
+    settings: Settings,
+    handle: BatchHandle,
+    *,
+    timeout: float | None,
+    policy: PollPolicy,
+    clock: Callable[[], float],
+) -> QueueFlow[list[BatchResult]]:
+    """Asks until every part is done, one part after the other; its results, in order.
+
+    Trouble that may pass counts as "not yet". Raises RequestTimeout, or the trouble, once `timeout` seconds have.
+    """
+    begin = clock()
+    found: list[BatchResult] = []
+    for part in handle.parts:
+        asked = 0
+        while True:
+            asked += 1
+            said, trouble = _heard((yield poll(settings, part.request_id, handle.model)))
+            if said.state == "done":
+                break
+            left = None if timeout is None else timeout - (clock() - begin)
+            if left is not None and left <= 0:
+                raise trouble or RequestTimeout(f"the batch is not done yet ({said.state}); wait for it again later")
+            pause = policy.pause(asked)
+            yield Pause(pause if left is None else min(pause, left))
+        found += results(part, said.responses)
+    return found
+
+
+def _heard(reply: dict[str, Any] | GemmaError | None) -> tuple[Answered, GemmaError | None]:
+    if isinstance(reply, GemmaError) and reply.retryable:
+        return Answered("unknown", []), reply
+    return answered(_told(reply)), None
+
+
+def _told(reply: dict[str, Any] | GemmaError | None) -> dict[str, Any]:
+    if isinstance(reply, GemmaError):
+        raise reply
+    if reply is None:
+        raise AssertionError("a request was not answered")
+    return reply

@@ -1,0 +1,72 @@
+"""A pytest plugin: the fixture `workers_ai`, a local Workers AI for one test, which says what the test tells it to.
+
+    pytest_plugins = ["cf_gemma.testing"]  # in the conftest.py beside your pytest configuration
+
+    def test_greeting(workers_ai):
+        workers_ai.says("Hello!")
+        assert ChatCloudflareGemma().invoke("Hi").text == "Hello!"
+        assert workers_ai.messages == [{"role": "user", "content": "Hi"}]
+
+It isn't loaded by itself: a plugin that every pytest of an environment loads would start with each of them, wanted or
+not. Needs `pip install 'cf-gemma[local]'`; docs/testing.md shows a test of a RAG pipeline and one of an agent.
+
+PYTEST_DONT_REWRITE (there are no assertions here, and pytest would warn of a module that is imported already)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cf_gemma.emulator import CUT, Emulator, Fault, RecordedRequest, Reply, ToolCallSpec
+from cf_gemma.testing.workers_ai import Unmet, WorkersAI
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from cf_gemma.emulator.settings import Options
+
+__all__ = ["CUT", "Fault", "RecordedRequest", "Reply", "ToolCallSpec", "WorkersAI"]
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture
+def workers_ai_options() -> Options:
+    """The settings of `workers_ai`'s emulator, see `cf_gemma.emulator.Settings`. Define your own to change them."""
+    return {}
+
+
+@pytest.fixture
+def workers_ai(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, workers_ai_options: Options
+) -> Generator[WorkersAI]:
+    """A local Workers AI on a free port, to which the environment points as long as the test runs.
+
+    A test that passed fails in the end when a reply was left over, or when a request came that had none, unless
+    `workers_ai.strict` is False.
+    """
+    stand_in = WorkersAI()
+    with Emulator(stand_in.reply, **workers_ai_options) as emulator:
+        stand_in.emulator = emulator
+        for name, value in stand_in.environment.items():
+            monkeypatch.setenv(name, value)
+        yield stand_in
+    if request.node.stash.get(_FAILED, False):
+        return
+    try:
+        stand_in.check()
+    except Unmet as unmet:
+        pytest.fail(str(unmet), pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remembers which tests failed by themselves: what they left over is no news."""
+    report = yield
+    if call.when == "call":
+        item.stash[_FAILED] = not report.passed
+    return report

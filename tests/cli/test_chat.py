@@ -1,0 +1,123 @@
+"""`cf-gemma chat`: a conversation, here through pipes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+from cf_gemma.cli.wording import printable
+from cf_gemma.emulator import CUT, Emulator, Reply
+from tests.cli.conftest import Shell
+from tests.cli.test_batch import png
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+
+def talk(shell: Shell, *lines: str, arguments: tuple[str, ...] = ()) -> Result:
+    """Says these lines, and leaves."""
+    return shell.run("chat", *arguments, given="".join(f"{line}\n" for line in lines))
+
+
+def contents(shell: Shell, number: int) -> list[object]:
+    """What a request's messages say."""
+    return [message["content"] for message in shell.emulator.requests[number].json["messages"]]
+
+
+def test_a_conversation(shell: Shell) -> None:
+    """Each turn shows reasoning, answer, usage and cost, and the next one knows of it."""
+    told = talk(shell, "hello", "", "and now?", arguments=("--system", "Be brief.")).stdout
+    assert told.index("Let me think.") < told.index("You said: hello") < told.index("You said: and now?")
+    assert told.count(" tokens in, ") == told.count("in all ") == 2
+    assert "$0.0000" in told
+    assert contents(shell, 1) == ["Be brief.", "hello", "You said: hello", "and now?"]
+    first, second = (request.headers["x-session-affinity"] for request in shell.emulator.requests)
+    assert first == second
+    assert "tools" not in shell.emulator.requests[0].json
+
+
+def test_options(shell: Shell) -> None:
+    """Options reach the model."""
+    talk(shell, "hello", arguments=("--no-thinking", "--max-tokens", "9"))
+    body = shell.emulator.requests[0].json
+    assert (body["chat_template_kwargs"], body["max_tokens"]) == ({"enable_thinking": False}, 9)
+
+
+def test_reasoning_folds(shell: Shell) -> None:
+    """Folded, reasoning isn't shown until it is asked for."""
+    told = talk(shell, "/thought", "hello", "/thought", "/fold", "again", arguments=("--fold",)).stdout
+    assert told.index("There was none.") < told.index("You said: hello") < told.index("Let me think.")
+    assert told.count("Let me think.") == 2
+    assert told.count("thinking…") == 1
+
+
+def test_images_and_commands(shell: Shell, tmp_path: Path) -> None:
+    """An image goes along with one message; what isn't an image, or a command, is said so; /exit ends it."""
+    (tmp_path / "red.png").write_bytes(png(16))
+    lines = [
+        f"/image {tmp_path}/red.png",
+        "look",
+        "/image nowhere.png",
+        "/dance",
+        "next",
+        "/clear",
+        "new",
+        "/exit",
+        "x",
+    ]
+    told = talk(shell, *lines).stdout
+    assert "nowhere.png can't be read" in told
+    assert "There is no /dance" in told
+    first, second, third = (contents(shell, number) for number in range(3))
+    assert [part["type"] for part in first[0]] == ["image_url", "text"]  # type: ignore[attr-defined]
+    assert second[2:] == ["next"]
+    assert third == ["new"]
+    assert len(shell.emulator.requests) == 3
+
+
+def test_an_error_is_not_the_end(shell: Shell) -> None:
+    """What fails is told and forgotten; the conversation goes on."""
+    told = talk(shell, "refused", "hello").stdout
+    assert "400 from Workers AI" in told
+    assert contents(shell, 1) == ["hello"]
+
+
+def test_what_was_heard_is_kept() -> None:
+    """Half an answer stays part of the conversation."""
+    with Emulator([Reply("one two", error=CUT), "three"]) as emulator:
+        shell = Shell(emulator)
+        talk(shell, "count", "go on")
+        assert contents(shell, 1) == ["count", "one two", "go on"]
+
+
+def test_ctrl_c_stops_the_answer() -> None:
+    """Ctrl-C stops the answer, and the program takes the next message; at the prompt it says how to leave."""
+    with Emulator([Reply("one two three four", gap=0.2), "five"]) as emulator:
+        shell = Shell(emulator)
+        with shell.start("chat", stdin=subprocess.PIPE) as program:
+            assert program.stdin
+            assert program.stdout
+            program.stdin.write("count\n")
+            program.stdin.flush()
+            assert program.stdout.read(5) == "> one"
+            program.send_signal(signal.SIGINT)
+            assert "(stopped)" in "".join(iter(program.stdout.readline, "(stopped)\n")) + "(stopped)"
+            told, trouble = program.communicate("go on\n", timeout=10)
+        assert "five" in told
+        assert (program.returncode, trouble) == (0, "")
+        assert contents(shell, 1)[0] == "count"
+        assert str(contents(shell, 1)[1]).startswith("one")
+
+
+def test_settings_are_missing(shell: Shell) -> None:
+    """Without an account there is one line, and exit code 2."""
+    result = shell.run("chat", given="", code=2, CLOUDFLARE_ACCOUNT_ID="")
+    assert result.stderr.startswith("cf-gemma chat: account_id is missing")
+
+
+def test_a_model_can_not_write_to_the_terminal() -> None:
+    """Escape sequences are taken out, letters of all scripts and emoji stay."""
+    assert printable("a\x1b[31mb\x07\x9bc\r\n\té👨‍👩‍👧‎") == "a[31mbc\n\té👨‍👩‍👧‎"

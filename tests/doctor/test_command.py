@@ -1,0 +1,127 @@
+"""`cf-gemma doctor`, against an emulator."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cf_gemma.cli.app import app
+from cf_gemma.cli.doctor.probes import PROBES
+from cf_gemma.emulator import CUT, Emulator, Fault
+from tests.recorded import oracle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ACCOUNT, TOKEN = "a1b2c3d4" * 4, "canary-token-5d1f"
+EXAMINED = len([probe for probe in PROBES if probe.steps])
+
+
+@pytest.fixture
+def doctor() -> Iterator[Callable[..., tuple[Result, Emulator]]]:
+    """Runs the command against an emulator that answers as it is told."""
+    emulators: list[Emulator] = []
+
+    def run(answer: Any, *options: str, typed: str = "", token: str = TOKEN) -> tuple[Result, Emulator]:
+        emulators.append(Emulator(answer, account_id=ACCOUNT, api_token=TOKEN, queue_polls=0))
+        where = ["--account", ACCOUNT, "--token", token, "--base-url", emulators[-1].base_url]
+        result = CliRunner().invoke(app, ["doctor", *where, *options], input=typed, env={"COLUMNS": "200"})
+        return result, emulators[-1]
+
+    yield run
+    for emulator in emulators:
+        emulator.close()
+
+
+def test_every_question(doctor: Callable[..., tuple[Result, Emulator]], tmp_path: Path) -> None:
+    """Everything goes well with the emulator, each of the 22 questions has its finding, and no credential is told."""
+    result, emulator = doctor(oracle.answer, "--yes", "--output", str(tmp_path / "report.json"))
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "report.json").read_text("utf-8")
+    report = json.loads(text)
+    assert report["emulated"] is True
+    assert [check["well"] for check in report["checks"]] == [True, True, True]
+    assert {number for probe in report["probes"] for number in probe["questions"]} == set(range(1, 23))
+    assert all(probe["seen"] and probe["client_copes"] for probe in report["probes"])
+    assert not any(secret in text + result.output for secret in (ACCOUNT, TOKEN))
+    assert "REDACTED" in text
+    assert "An emulator answered" in result.output
+    assert report["cost_usd"] > 0
+    assert len(emulator.requests) > EXAMINED
+
+
+def test_batch_is_seen(doctor: Callable[..., tuple[Result, Emulator]], tmp_path: Path) -> None:
+    """The probe of the queue brings an item that succeeded, one that failed, and an unknown id's refusal."""
+    doctor(oracle.answer, "--yes", "--output", str(tmp_path / "report.json"))
+    probes = json.loads((tmp_path / "report.json").read_text("utf-8"))["probes"]
+    seen = next(probe["seen"] for probe in probes if 6 in probe["questions"])
+    assert "good: success True" in seen
+    assert "bad: success False" in seen
+    assert "unknown id: 404" in seen
+
+
+def test_asks_before_it_pays(doctor: Callable[..., tuple[Result, Emulator]]) -> None:
+    """The cost comes first, and who says no sends nothing."""
+    result, emulator = doctor(oracle.answer, typed="n\n")
+    assert result.exit_code == 1
+    assert "$0.00" in result.output
+    assert emulator.requests == []
+
+
+def test_yes_by_hand(doctor: Callable[..., tuple[Result, Emulator]]) -> None:
+    """Who says yes gets the findings."""
+    result, _ = doctor(oracle.answer, typed="y\n")
+    assert result.exit_code == 0
+    assert "Streamed tool calls" in result.output
+
+
+def test_wrong_token(doctor: Callable[..., tuple[Result, Emulator]]) -> None:
+    """A token that is refused is told, and nothing is asked that would be refused all the same."""
+    result, emulator = doctor(oracle.answer, "--yes", token="another")
+    assert result.exit_code == 1
+    assert "ILL  Token: 401 code 10000" in result.output
+    assert len(emulator.requests) == 4
+
+
+def test_no_room(doctor: Callable[..., tuple[Result, Emulator]]) -> None:
+    """A refusal that the client has a class for is no trouble, and is told with its Retry-After."""
+
+    def busy(body: dict[str, Any]) -> Any:
+        return Fault(429, 3040, retry_after=7) if body.get("options") else oracle.answer(body)
+
+    result, _ = doctor(busy, "--yes")
+    assert result.exit_code == 0, result.output
+    assert "Retry-After 7" in " ".join(result.output.split())
+
+
+def test_trouble(doctor: Callable[..., tuple[Result, Emulator]]) -> None:
+    """What the client doesn't cope with is told in words, the others are examined all the same, and it exits with 1."""
+
+    def lost(body: dict[str, Any]) -> Any:
+        return CUT if body.get("options") else oracle.answer(body)
+
+    result, _ = doctor(lost, "--yes")
+    assert result.exit_code == 1
+    assert "NO: ConnectionFailed" in result.output
+    assert "Back-ends that answered" in result.output
+
+
+def test_without_credentials() -> None:
+    """It says what is missing, and where one gets it."""
+    result = CliRunner().invoke(app, ["doctor", "--yes"])
+    assert result.exit_code == 1
+    assert "account_id is missing" in result.output
+    assert "CLOUDFLARE_API_TOKEN" in result.output
+
+
+def test_nobody_there() -> None:
+    """A base URL where nothing listens is told, without a traceback."""
+    with Emulator("Hello!") as emulator:
+        url = emulator.base_url
+    result = CliRunner().invoke(app, ["doctor", "--yes", "--account", ACCOUNT, "--token", TOKEN, "--base-url", url])
+    assert result.exit_code == 1
+    assert "ILL  Token: no answer came" in result.output

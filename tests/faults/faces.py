@@ -1,0 +1,267 @@
+"""The six ways in which a user reaches the service, under one face: each row of the table goes through all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from llama_index.core.llms import ChatMessage
+
+from cf_gemma import AsyncGemma, Completion, Gemma
+from cf_gemma.transport import AsyncTransport, SyncTransport
+from langchain_cf_gemma import ChatCloudflareGemma
+from llama_index_cf_gemma import CloudflareGemma
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Iterable
+
+CANARY: Final = "cf-canary"
+"""What every secret begins with."""
+
+TOKEN: Final = f"{CANARY}-token-0123456789"
+ACCOUNT: Final = "ca9a41ca9a41ca9a41ca9a41ca9a4100"
+PROMPT: Final = f"{CANARY}-prompt"
+HEADERS: Final = {"cf-aig-authorization": f"Bearer {CANARY}-gateway"}
+SETTINGS: Final = {"account_id": ACCOUNT, "api_token": TOKEN, "default_headers": HEADERS}
+
+
+@dataclass
+class Said:
+    """What an answer says, as far as every face can tell it."""
+
+    text: str = ""
+    reason: str | None = None
+    """Its finish reason."""
+    prompt_tokens: int | None = None
+    calls: list[tuple[str, Any]] = field(default_factory=list)
+    """Names and arguments of its valid tool calls."""
+    invalid: int = 0
+    """How many tool calls must not be executed."""
+
+
+class Face:
+    """One of the six. Waits between attempts are noted, not waited."""
+
+    kind: type
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.model: Any = None
+
+    def begin(self, **settings: Any) -> Any:
+        """Makes the model."""
+        self.model = self.kind(**{**SETTINGS, **settings})
+        return self.model
+
+    def ask(self, *, stream: bool, heard: list[str], prompt: str = PROMPT, **options: Any) -> Said:
+        """One call; `heard` takes the pieces of text that a stream hands out, also before an error."""
+        return self._stream(prompt, heard, options) if stream else self._chat(prompt, options)
+
+    def close(self) -> None:
+        """Gives the connections up."""
+        if self.model is not None:
+            self.model.close()
+
+    def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
+        raise NotImplementedError
+
+    def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
+        raise NotImplementedError
+
+    def _note(self, model: Gemma | AsyncGemma, http_client: Any = None) -> None:
+        """Has the waits noted."""
+        if isinstance(model, Gemma):
+            transport: Any = SyncTransport(model.settings, http_client, sleep=self.waits.append, dice=lambda: 0.0)
+        else:
+
+            async def noted(seconds: float) -> None:
+                self.waits.append(seconds)
+
+            transport = AsyncTransport(model.settings, http_client, sleep=noted, dice=lambda: 0.0)
+        vars(model)["_transport"] = transport
+
+
+class AsyncFace(Face):
+    """One of the three that run in an event loop, here of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runner = asyncio.Runner()
+
+    def close(self) -> None:
+        """Ends the loop, and with it the connections."""
+        self._runner.close()
+
+
+class Core(Face):
+    """Gemma."""
+
+    kind = Gemma
+
+    def begin(self, **settings: Any) -> Gemma:
+        """Makes the model."""
+        model = super().begin(**settings)
+        self._note(model, settings.get("http_client"))
+        return model
+
+    def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
+        return _completed(self.model.chat(prompt, **options))
+
+    def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
+        items = [_overheard(item, heard) for item in self.model.stream(prompt, **options)]
+        return _completed(items[-1])
+
+
+class AsyncCore(AsyncFace, Core):
+    """AsyncGemma."""
+
+    kind = AsyncGemma
+
+    def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
+        return _completed(self._runner.run(self.model.chat(prompt, **options)))
+
+    def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
+        async def collect() -> Any:
+            return [_overheard(item, heard) async for item in self.model.stream(prompt, **options)]
+
+        return _completed(self._runner.run(collect())[-1])
+
+
+class LangChain(Face):
+    """ChatCloudflareGemma."""
+
+    kind = ChatCloudflareGemma
+
+    def begin(self, **settings: Any) -> ChatCloudflareGemma:
+        """Makes the model."""
+        model = super().begin(**settings)
+        self._note(model.client)
+        self._note(model.async_client)
+        return model
+
+    def close(self) -> None:
+        """Gives the connections up."""
+        if self.model is not None:
+            self.model.client.close()
+
+    def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
+        return _message(self.model.invoke(prompt, **options))
+
+    def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
+        return _sum(_heard(self.model.stream(prompt, **options), heard))
+
+
+class AsyncLangChain(AsyncFace, LangChain):
+    """ChatCloudflareGemma's coroutines."""
+
+    def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
+        return _message(self._runner.run(self.model.ainvoke(prompt, **options)))
+
+    def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
+        return _sum(self._runner.run(_aheard(self.model.astream(prompt, **options), heard)))
+
+
+class LlamaIndex(Face):
+    """CloudflareGemma."""
+
+    kind = CloudflareGemma
+
+    def begin(self, **settings: Any) -> CloudflareGemma:
+        """Makes the model."""
+        model = super().begin(**settings)
+        for one in model._clients():
+            self._note(one)
+        return model
+
+    def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
+        return _response(self.model.chat([ChatMessage(content=prompt)], **options))
+
+    def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
+        responses = self.model.stream_chat([ChatMessage(content=prompt)], **options)
+        return _response([_delta(response, heard) for response in responses][-1])
+
+
+class AsyncLlamaIndex(AsyncFace, LlamaIndex):
+    """CloudflareGemma's coroutines."""
+
+    def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
+        return _response(self._runner.run(self.model.achat([ChatMessage(content=prompt)], **options)))
+
+    def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
+        async def collect() -> Any:
+            responses = await self.model.astream_chat([ChatMessage(content=prompt)], **options)
+            return [_delta(response, heard) async for response in responses][-1]
+
+        return _response(self._runner.run(collect()))
+
+
+FACES: Final = {
+    "Gemma": Core,
+    "AsyncGemma": AsyncCore,
+    "LangChain": LangChain,
+    "LangChain async": AsyncLangChain,
+    "LlamaIndex": LlamaIndex,
+    "LlamaIndex async": AsyncLlamaIndex,
+}
+
+
+def _overheard(item: Any, heard: list[str]) -> Any:
+    if not isinstance(item, Completion) and (text := getattr(item, "text", "")):
+        heard.append(text)
+    return item
+
+
+def _heard(chunks: Iterable[Any], heard: list[str]) -> list[Any]:
+    return [_noted(chunk, heard) for chunk in chunks]
+
+
+async def _aheard(chunks: AsyncIterable[Any], heard: list[str]) -> list[Any]:
+    return [_noted(chunk, heard) async for chunk in chunks]
+
+
+def _noted(chunk: Any, heard: list[str]) -> Any:
+    if chunk.text:
+        heard.append(str(chunk.text))
+    return chunk
+
+
+def _delta(response: Any, heard: list[str]) -> Any:
+    if response.delta:
+        heard.append(response.delta)
+    return response
+
+
+def _completed(completion: Completion) -> Said:
+    usage = completion.usage
+    choice = completion.choices[0]
+    calls = [(call.name, call.args) for call in completion.tool_calls]
+    return Said(
+        completion.text,
+        completion.finish_reason,
+        usage.prompt_tokens if usage else None,
+        calls,
+        len(choice.invalid_tool_calls),
+    )
+
+
+def _sum(chunks: list[Any]) -> Said:
+    first, *rest = chunks
+    for chunk in rest:
+        first += chunk
+    return _message(first)
+
+
+def _message(message: Any) -> Said:
+    usage = message.usage_metadata
+    calls = [(call["name"], call["args"]) for call in message.tool_calls]
+    reason = message.response_metadata.get("finish_reason")
+    tokens = usage["input_tokens"] if usage else None
+    return Said(str(message.text), reason, tokens, calls, len(message.invalid_tool_calls))
+
+
+def _response(response: Any) -> Said:
+    facts, message = response.additional_kwargs, response.message
+    calls = [(block.tool_name, block.tool_kwargs) for block in message.blocks if block.block_type == "tool_call"]
+    invalid = len(message.additional_kwargs.get("invalid_tool_calls", []))
+    return Said(message.content or "", facts.get("finish_reason"), facts.get("prompt_tokens"), calls, invalid)

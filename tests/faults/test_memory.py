@@ -1,0 +1,72 @@
+"""How much memory an attack can take, measured in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.faults.children import run
+from tests.faults.rows import CLOSING, STREAM, A, bomb
+from tests.faultserver import Action, FaultServer, Repeat, chunk, reply, stream_head
+
+MIB = 1 << 20
+LINE: list[Action] = [CLOSING, A + b"data: ", Repeat(b"x" * 65_536, times=200 * 16)]
+
+ATTACKS: dict[str, tuple[list[Action], str, int]] = {
+    # what is sent, the error, and by how many MiB the process may grow
+    "a gzip bomb of 300 MiB": ([reply(bomb(300), content_encoding="gzip")], "ResponseTooLarge", 56),
+    "one of them as a stream": (
+        [stream_head(content_encoding="gzip"), chunk(bomb(300)), b"0\r\n\r\n"],
+        "ResponseTooLarge",
+        24,
+    ),
+    "one of them as an error": ([reply(bomb(300), 500, content_encoding="gzip")], "ServerError", 10),
+    "a line of 200 MiB": (LINE, "ResponseTooLarge", 24),
+    "an endless reply": ([reply(b"x" * (40 * MIB))], "ResponseTooLarge", 56),
+    "a flood of comments": (
+        [stream_head(), Repeat(chunk(b": ping\n\n" * 8_000), times=500), b"0\r\n\r\n"],
+        "StreamTruncated",
+        10,
+    ),
+}
+
+MEASURE = """
+    import asyncio, sys
+    from cf_gemma import AsyncGemma, Gemma
+    from cf_gemma.errors import GemmaError
+
+    how, warm, url = sys.argv[1:]
+
+    def ask(url):
+        given = {"account_id": "a", "api_token": "t", "base_url": url, "max_retries": 0}
+        if how == "Gemma":
+            return Gemma(**given).chat("hi")
+        return asyncio.run(AsyncGemma(**given).chat("hi"))
+
+    def highest():
+        with open("/proc/self/status") as file:
+            status = dict(line.split(":", 1) for line in file)
+        return int(status["VmHWM"].split()[0])  # getrusage's peak begins with the parent's
+
+    ask(warm)
+    before = highest()
+    try:
+        print("answered", ask(url))
+    except GemmaError as error:
+        print(type(error).__name__, highest() - before)
+"""
+BOTH = ("a gzip bomb of 300 MiB", "a line of 200 MiB")
+CASES = [("Gemma", name) for name in ATTACKS] + [("AsyncGemma", name) for name in BOTH]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak where Linux shows it")
+@pytest.mark.parametrize(("how", "name"), CASES)
+def test_memory_stays_small(how: str, name: str) -> None:
+    """Rows 36 and 37: an endless or exploding answer is given up at its cap, and what it took stays near the cap."""
+    actions, error, mebibytes = ATTACKS[name]
+    with FaultServer(STREAM) as warm, FaultServer(actions) as server:
+        kind, kibibytes = run(MEASURE, how, warm.url, server.url)[0].split()
+        assert kind == error
+        assert int(kibibytes) < mebibytes * 1024
+        print(f"{how}, {name}: {int(kibibytes) / 1024:.0f} MiB")  # noqa: T201 - for `pytest -rP`, which shows it
