@@ -57,6 +57,15 @@ def emulator(
         list[str] | None, typer.Option(help="What the script says; again for the next turn. Default: an echo.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of what is drawn: back-end, ids, padding.")] = 0,
+    rpm: Annotated[
+        int | None, typer.Option(min=1, help="Requests a minute; more are refused. The service: 300.")
+    ] = None,
+    daily_neurons: Annotated[
+        float | None, typer.Option(min=0, help="What a day allows; then 429 with 4006. Free accounts: 10000.")
+    ] = None,
+    capacity: Annotated[int, typer.Option(min=1, help="Answers that can be under way at once.")] = 64,
+    cache_ttl: Annotated[float, typer.Option(min=0, help="Seconds for which a gateway keeps an answer.")] = 0.0,
+    queue_polls: Annotated[int, typer.Option(min=0, help="How often a batch is asked after before it is done.")] = 1,
 ) -> None:
     """Runs a local Workers AI; point any client of the service at it.
 
@@ -64,7 +73,15 @@ def emulator(
     """
     if reply and engine is EngineName.llama:
         raise typer.BadParameter("--reply is for --engine scripted")
-    options: dict[str, Any] = {"account_id": account, "api_token": token}
+    options: dict[str, Any] = {
+        "account_id": account,
+        "api_token": token,
+        "requests_per_minute": rpm,
+        "daily_neurons": daily_neurons,
+        "capacity": capacity,
+        "gateway_cache_ttl": cache_ttl,
+        "queue_polls": queue_polls,
+    }
     try:
         from cf_gemma.emulator import Emulator
 

@@ -18,8 +18,21 @@ COMMAND = [sys.executable, "-W", "error", "-c", "from cf_gemma.cli import main; 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
-    """It prints where it is and what to set, answers there, and ends cleanly on Ctrl-C or SIGTERM."""
-    options = ["--engine", "scripted", "--port", "0", "--reply", "Hello!", "--dialect", "S", "--token", "tok"]
+    """It prints where it is and what to set, answers as its options say, and ends cleanly on Ctrl-C or SIGTERM."""
+    options = [
+        "--engine",
+        "scripted",
+        "--port",
+        "0",
+        "--reply",
+        "Hello!",
+        "--dialect",
+        "S",
+        "--token",
+        "tok",
+        "--rpm",
+        "1",
+    ]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([*COMMAND, *options], env=environment, **piped) as program:  # noqa: S603 - our own command
@@ -27,11 +40,14 @@ def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
         assert program.stderr
         told = "".join(iter(program.stdout.readline, "Ctrl-C stops it.\n"))
         settings = dict(re.findall(r"export (\w+)=(\S+)", told))
-        response = httpx.post(
-            f"{settings['CLOUDFLARE_BASE_URL']}/accounts/{settings['CLOUDFLARE_ACCOUNT_ID']}/ai/run/{MODEL}",
-            json={"prompt": "Hi"},
-            headers={"authorization": f"Bearer {settings['CLOUDFLARE_API_TOKEN']}"},
-            trust_env=False,
+        response, refused = (
+            httpx.post(
+                f"{settings['CLOUDFLARE_BASE_URL']}/accounts/{settings['CLOUDFLARE_ACCOUNT_ID']}/ai/run/{MODEL}",
+                json={"prompt": "Hi"},
+                headers={"authorization": f"Bearer {settings['CLOUDFLARE_API_TOKEN']}"},
+                trust_env=False,
+            )
+            for _ in range(2)
         )
         program.send_signal(number)
         assert program.wait(10) == 0
@@ -39,6 +55,7 @@ def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
     assert "What answers is scripted" in told
     assert settings["CLOUDFLARE_API_TOKEN"] == "tok"
     assert response.json()["result"]["choices"][0]["message"]["content"] == "Hello!"
+    assert refused.status_code == 429
 
 
 def test_bad_model() -> None:

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     Service = Callable[..., dict[str, Any]]
 
 pytestmark = pytest.mark.vcr
+both_dialects = pytest.mark.parametrize("dialect", ["S", "V"])
 
 
-def test_plain(service: Service) -> None:
+@both_dialects
+def test_plain(service: Service, dialect: str) -> None:
     """An answer that is not streamed has text, usage, finish reason and model."""
-    llm = ChatCloudflareGemma(thinking=False, max_tokens=100, **service(["Hello, how can I help?"], dialect="V"))
+    llm = ChatCloudflareGemma(thinking=False, max_tokens=100, **service(["Hello, how can I help?"], dialect=dialect))
     message = llm.invoke("Say hello.")
     assert message.text
     assert message.usage_metadata is not None
@@ -31,28 +33,33 @@ def test_plain(service: Service) -> None:
     assert "gemma-4" in message.response_metadata["model_name"]
 
 
-def test_stream(service: Service) -> None:
+@both_dialects
+def test_stream(service: Service, dialect: str) -> None:
     """A streamed answer comes in several chunks, and its usage once, with the last."""
-    llm = ChatCloudflareGemma(thinking=False, max_tokens=100, **service(["One, two, three, four, five."]))
+    llm = ChatCloudflareGemma(
+        thinking=False, max_tokens=100, **service(["One, two, three, four, five."], dialect=dialect)
+    )
     chunks = list(llm.stream("Count to five in words."))
     assert sum(bool(chunk.text) for chunk in chunks) > 1
     assert [chunk.usage_metadata is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
 
 
-def test_reasoning(service: Service) -> None:
+@both_dialects
+def test_reasoning(service: Service, dialect: str) -> None:
     """Reasoning comes apart from the answer, in front of it."""
     script = [Reply("The answer is 408.", reasoning="17 times 24 is 17 times 20 plus 17 times 4.")]
-    llm = ChatCloudflareGemma(thinking=True, **service(script, dialect="V"))
+    llm = ChatCloudflareGemma(thinking=True, **service(script, dialect=dialect))
     message = llm.invoke("What is 17 times 24?")
     assert message.additional_kwargs["reasoning_content"]
     assert [block["type"] for block in message.content_blocks] == ["reasoning", "text"]
 
 
-def test_tool_call(service: Service) -> None:
+@both_dialects
+def test_tool_call(service: Service, dialect: str) -> None:
     """A forced call is made, its result goes back, and an answer in text follows."""
     script = [Reply(tool_calls=[ToolCallSpec("get_weather", {"city": "Lisbon"})]), "It is sunny in Lisbon."]
     weather = tool(get_weather)
-    llm = ChatCloudflareGemma(thinking=False, **service(script))
+    llm = ChatCloudflareGemma(thinking=False, **service(script, dialect=dialect))
     question = HumanMessage("What is the weather in Lisbon?")
     call = llm.bind_tools([weather], tool_choice="get_weather").invoke([question])
     assert isinstance(call, AIMessage)
@@ -61,18 +68,52 @@ def test_tool_call(service: Service) -> None:
     assert llm.bind_tools([weather]).invoke([question, call, result]).text
 
 
-def test_structured(service: Service) -> None:
+@both_dialects
+def test_structured(service: Service, dialect: str) -> None:
     """Structured output is an object of the class that was asked for."""
-    llm = ChatCloudflareGemma(**service(['{"name": "Maria", "age": 34}'], dialect="V"))
+    llm = ChatCloudflareGemma(**service(['{"name": "Maria", "age": 34}'], dialect=dialect))
     person = llm.with_structured_output(Person, method="json_schema").invoke("Maria is 34 years old.")
     assert person == Person(name="Maria", age=34)
 
 
-def test_image(service: Service) -> None:
+@both_dialects
+def test_image(service: Service, dialect: str) -> None:
     """An image goes along as a data URL and is answered."""
-    llm = ChatCloudflareGemma(thinking=False, max_tokens=100, **service(["Red."]))
+    llm = ChatCloudflareGemma(thinking=False, max_tokens=100, **service(["Red."], dialect=dialect))
     question = HumanMessage([{"type": "text", "text": "Which colour? One word."}, image_part(RED_SQUARE)])
     assert "red" in llm.invoke([question]).text.lower()
+
+
+@both_dialects
+async def test_streamed_tool_call(service: Service, dialect: str) -> None:
+    """A call that comes in pieces, behind its reasoning, is whole in the merged message."""
+    call = ToolCallSpec("get_weather", {"city": "Lisbon"})
+    script = [Reply(reasoning="The weather is asked for.", tool_calls=[call])]
+    llm = ChatCloudflareGemma(thinking=True, **service(script, dialect=dialect))
+    bound = llm.bind_tools([tool(get_weather)], tool_choice="get_weather")
+    first, *rest = [chunk async for chunk in bound.astream("What is the weather in Lisbon?")]
+    message = sum(rest, start=first)
+    assert [one["name"] for one in message.tool_calls] == ["get_weather"]
+    assert message.tool_calls[0]["args"].keys() == {"city"}
+    assert message.usage_metadata is not None
+
+
+@both_dialects
+def test_streamed_structure(service: Service, dialect: str) -> None:
+    """A streamed object grows, and is whole at the end."""
+    llm = ChatCloudflareGemma(**service(['{"name": "Maria", "age": 34}'], dialect=dialect))
+    *_, last = llm.with_structured_output(Person, method="json_schema").stream("Maria is 34 years old.")
+    assert last == Person(name="Maria", age=34)
+
+
+@both_dialects
+def test_chat_completions(service: Service, dialect: str) -> None:
+    """The OpenAI-shaped route gives the same kind of answer."""
+    script = [Reply("It is 408.", reasoning="17 times 20 is 340.")]
+    llm = ChatCloudflareGemma(endpoint="chat_completions", thinking=True, **service(script, dialect=dialect))
+    message = llm.invoke("What is 17 times 24?")
+    assert message.additional_kwargs["reasoning_content"]
+    assert message.text
 
 
 def test_error(service: Service) -> None:

@@ -18,57 +18,96 @@ if TYPE_CHECKING:
     Service = Callable[..., dict[str, Any]]
 
 pytestmark = pytest.mark.vcr
+both_dialects = pytest.mark.parametrize("dialect", ["S", "V"])
 
 
-def test_plain(service: Service) -> None:
+@both_dialects
+def test_plain(service: Service, dialect: str) -> None:
     """A completion that is not streamed has text, usage and a finish reason."""
-    llm = CloudflareGemma(thinking=False, max_tokens=100, **service(["Hello, how can I help?"]))
+    llm = CloudflareGemma(thinking=False, max_tokens=100, **service(["Hello, how can I help?"], dialect=dialect))
     response = llm.complete("Say hello.")
     assert response.text
     assert response.raw["usage"]["completion_tokens"] > 0
     assert response.additional_kwargs["finish_reason"] == "stop"
 
 
-def test_stream(service: Service) -> None:
+@both_dialects
+def test_stream(service: Service, dialect: str) -> None:
     """The deltas of a stream add up to its last message, which has the usage."""
-    llm = CloudflareGemma(thinking=False, max_tokens=100, **service(["One, two, three, four, five."], dialect="V"))
+    llm = CloudflareGemma(thinking=False, max_tokens=100, **service(["One, two, three, four, five."], dialect=dialect))
     responses = list(llm.stream_chat([ChatMessage("Count to five in words.")]))
     assert sum(bool(response.delta) for response in responses) > 1
     assert "".join(response.delta or "" for response in responses) == responses[-1].message.content
     assert responses[-1].raw["usage"]["completion_tokens"] > 0
 
 
-async def test_reasoning(service: Service) -> None:
+@both_dialects
+async def test_reasoning(service: Service, dialect: str) -> None:
     """Reasoning comes as a thinking block in front of the text."""
     script = [Reply("The answer is 408.", reasoning="17 times 24 is 17 times 20 plus 17 times 4.")]
-    llm = CloudflareGemma(thinking=True, **service(script))
+    llm = CloudflareGemma(thinking=True, **service(script, dialect=dialect))
     response = await llm.achat([ChatMessage("What is 17 times 24?")])
     assert [type(block) for block in response.message.blocks] == [ThinkingBlock, TextBlock]
 
 
-def test_tool_call(service: Service) -> None:
+@both_dialects
+def test_tool_call(service: Service, dialect: str) -> None:
     """A required call is made with the arguments that the question gives."""
     script = [Reply(tool_calls=[ToolCallSpec("get_weather", {"city": "Lisbon"})])]
-    llm = CloudflareGemma(thinking=False, **service(script, dialect="V"))
+    llm = CloudflareGemma(thinking=False, **service(script, dialect=dialect))
     tools = [FunctionTool.from_defaults(get_weather)]
     response = llm.chat_with_tools(tools, "What is the weather in Lisbon?", tool_required=True)
     calls = llm.get_tool_calls_from_response(response)
     assert [(call.tool_name, list(call.tool_kwargs)) for call in calls] == [("get_weather", ["city"])]
 
 
-def test_structured(service: Service) -> None:
+@both_dialects
+def test_structured(service: Service, dialect: str) -> None:
     """A structured prediction is an object of the class that was asked for."""
-    llm = CloudflareGemma(**service(['{"name": "Maria", "age": 34}']))
+    llm = CloudflareGemma(**service(['{"name": "Maria", "age": 34}'], dialect=dialect))
     prompt = PromptTemplate("Maria is {age} years old.")
     assert llm.structured_predict(Person, prompt, age=34) == Person(name="Maria", age=34)
 
 
-def test_image(service: Service) -> None:
+@both_dialects
+def test_image(service: Service, dialect: str) -> None:
     """An image block goes along as a data URL and is answered."""
-    llm = CloudflareGemma(thinking=False, max_tokens=100, **service(["Red."], dialect="V"))
+    llm = CloudflareGemma(thinking=False, max_tokens=100, **service(["Red."], dialect=dialect))
     question = ChatMessage(blocks=[TextBlock(text="Which colour? One word."), ImageBlock(image=RED_SQUARE)])
     response = llm.chat([question])
     assert "red" in (response.message.content or "").lower()
+
+
+@both_dialects
+async def test_streamed_tool_call(service: Service, dialect: str) -> None:
+    """A call that comes in pieces, behind its reasoning, is whole in the last response."""
+    call = ToolCallSpec("get_weather", {"city": "Lisbon"})
+    script = [Reply(reasoning="The weather is asked for.", tool_calls=[call])]
+    llm = CloudflareGemma(thinking=True, **service(script, dialect=dialect))
+    stream = await llm.astream_chat_with_tools(
+        [FunctionTool.from_defaults(get_weather)], "What is the weather in Lisbon?", tool_required=True
+    )
+    *_, last = [response async for response in stream]
+    calls = llm.get_tool_calls_from_response(last)
+    assert [(call.tool_name, list(call.tool_kwargs)) for call in calls] == [("get_weather", ["city"])]
+    assert last.raw["usage"]["completion_tokens"] > 0
+
+
+@both_dialects
+def test_streamed_structure(service: Service, dialect: str) -> None:
+    """A streamed object grows, and is whole at the end."""
+    llm = CloudflareGemma(**service(['{"name": "Maria", "age": 34}'], dialect=dialect))
+    *_, last = llm.stream_structured_predict(Person, PromptTemplate("Maria is {age} years old."), age=34)
+    assert last == Person(name="Maria", age=34)
+
+
+@both_dialects
+def test_chat_completions(service: Service, dialect: str) -> None:
+    """The OpenAI-shaped route gives the same kind of answer."""
+    script = [Reply("It is 408.", reasoning="17 times 20 is 340.")]
+    llm = CloudflareGemma(endpoint="chat_completions", thinking=True, **service(script, dialect=dialect))
+    response = llm.chat([ChatMessage("What is 17 times 24?")])
+    assert [type(block) for block in response.message.blocks] == [ThinkingBlock, TextBlock]
 
 
 def test_error(service: Service) -> None:
