@@ -28,6 +28,22 @@ BASE_URL: Final = "https://api.cloudflare.com/client/v4"
 TIMEOUT: Final = 120.0
 """Seconds of silence that are waited out by default."""
 
+SETTING_NAMES: Final = (
+    "account_id",
+    "api_token",
+    "base_url",
+    "endpoint",
+    "gateway",
+    "session_affinity",
+    "timeout",
+    "max_retries",
+    "deadline",
+    "wire_streaming",
+    "default_headers",
+    "inline_image_urls",
+)
+"""What a client is made of, besides an HTTP client and the parameters of its calls. Adapters have fields so named."""
+
 ACCOUNT_VARIABLES: Final = ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID")
 TOKEN_VARIABLES: Final = ("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AUTH_TOKEN", "CF_AI_API_TOKEN")
 BASE_URL_VARIABLES: Final = ("CLOUDFLARE_BASE_URL",)

@@ -15,22 +15,6 @@ if TYPE_CHECKING:
 
     from cf_gemma import Options
 
-SETTING_FIELDS: Final = (
-    "account_id",
-    "api_token",
-    "base_url",
-    "endpoint",
-    "gateway",
-    "session_affinity",
-    "timeout",
-    "max_retries",
-    "deadline",
-    "wire_streaming",
-    "default_headers",
-    "inline_image_urls",
-)
-"""Fields of the chat model that are settings of its client under the same name."""
-
 OPTION_FIELDS: Final = (
     "model",
     "temperature",

@@ -10,7 +10,8 @@ from typing_extensions import override
 
 from cf_gemma import AsyncGemma, Gemma, __version__
 from cf_gemma.model import MODEL
-from langchain_cf_gemma.arguments import OPTION_FIELDS, SETTING_FIELDS, check_names, refuse_secrets
+from cf_gemma.settings import SETTING_NAMES
+from langchain_cf_gemma.arguments import OPTION_FIELDS, check_names, refuse_secrets
 from langchain_cf_gemma.chunks import combined_usage
 from langchain_cf_gemma.errors import as_langchain
 from langchain_cf_gemma.messages import to_wire
@@ -115,7 +116,7 @@ class ConfiguredGemma(BaseChatModel):
 
         def __setattr__(self, name: str, value: Any) -> None:
             super().__setattr__(name, value)
-            if name in SETTING_FIELDS or name in ("http_client", "http_async_client"):
+            if name in SETTING_NAMES or name in ("http_client", "http_async_client"):
                 self._client = self._async_client = None
 
     @override
@@ -165,7 +166,7 @@ class ConfiguredGemma(BaseChatModel):
         return self._async_client
 
     def _settings(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in SETTING_FIELDS}
+        return {name: getattr(self, name) for name in SETTING_NAMES}
 
     def _option_fields(self) -> dict[str, Any]:
         return {name: value for name in OPTION_FIELDS if (value := getattr(self, name)) is not None}

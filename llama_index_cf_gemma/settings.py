@@ -14,25 +14,10 @@ from typing_extensions import override
 from cf_gemma import AsyncGemma, Gemma
 from cf_gemma.errors import ConfigurationError
 from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
+from cf_gemma.settings import SETTING_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-CONNECTION: Final = (
-    "account_id",
-    "api_token",
-    "base_url",
-    "endpoint",
-    "gateway",
-    "session_affinity",
-    "timeout",
-    "max_retries",
-    "deadline",
-    "wire_streaming",
-    "default_headers",
-    "inline_image_urls",
-)
-"""Fields that the clients are made of. They can't be assigned later; `model_copy(update=…)` changes them."""
 
 OPTIONS: Final = (
     "model",
@@ -184,7 +169,7 @@ class GemmaSettings(FunctionCallingLLM):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy, with other settings if given; it shares the connections unless a setting of theirs changes."""
         copied = super().model_copy(update=update, deep=deep)
-        if update and not update.keys().isdisjoint((*CONNECTION, *PROCESS_BOUND)):
+        if update and not update.keys().isdisjoint((*SETTING_NAMES, *PROCESS_BOUND)):
             copied._connect()
         return copied
 
@@ -212,7 +197,7 @@ class GemmaSettings(FunctionCallingLLM):
         super().__init__(**state["__dict__"])
 
     def _connect(self) -> tuple[Gemma, AsyncGemma]:
-        settings = {name: getattr(self, name) for name in CONNECTION}
+        settings = {name: getattr(self, name) for name in SETTING_NAMES}
         self._connected = (
             Gemma(**settings, http_client=self.http_client),
             AsyncGemma(**settings, http_client=self.async_http_client),

@@ -9,6 +9,7 @@ import pytest
 
 from cf_gemma import AsyncGemma, Completion, Gemma
 from cf_gemma import errors as e
+from cf_gemma.settings import SETTING_NAMES
 from cf_gemma.transport import AsyncTransport, SyncTransport
 from tests.core.callers import ACCOUNT, TOKEN
 from tests.faultserver import FaultServer, Wait, error_reply, json_reply
@@ -152,3 +153,10 @@ def test_the_deadline_ends_the_attempts(caller: Caller) -> None:
             caller.chat(caller.model(server.url, max_retries=9, deadline=1.0))
         assert caught.value.attempts == len(server.requests) == 2
         assert caller.waits == [0.5]
+
+
+@pytest.mark.parametrize("model", [Gemma, AsyncGemma])
+def test_setting_names_are_complete(model: type[Any]) -> None:
+    """What adapters pass on is all that a client takes, but for an HTTP client and parameters of calls."""
+    arguments = inspect.signature(model).parameters.keys() - {"http_client", "options"}
+    assert arguments == set(SETTING_NAMES)
