@@ -19,7 +19,9 @@ filterwarnings =
     error
     ignore::pydantic.warnings.PydanticDeprecatedSince20
     ignore::pydantic.warnings.PydanticDeprecatedSince211
+    ignore:There is no current event loop:DeprecationWarning
 """
+"""Warnings of llama-index-core's own, the last on Python 3.12 and newer, where its `asyncio_run` asks for a loop."""
 
 
 def test_blocks_pass(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

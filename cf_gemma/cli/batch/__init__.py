@@ -175,9 +175,11 @@ def _carry_out(plan: Plan, gemma: AsyncGemma) -> int:
             except OSError as error:
                 tally.stopped = f"{plan.output} can't be written: {error.strerror}"
         console.print(display.summary(str(plan.output)), markup=False, soft_wrap=True)
+    if tally.missing:
+        console.print(f"{tally.missing:,} rows of the input are not in {plan.output}; --resume does them", markup=False)
     if interrupted:
         return 130
-    return 3 if tally.stopped else int(tally.failed > 0)
+    return 3 if tally.stopped else int(tally.failed > 0 or tally.missing > 0)
 
 
 def _refuse_bad_lines(rows: Iterator[Row | BadRow]) -> None:

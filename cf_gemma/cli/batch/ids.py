@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+import weakref
 
 
 class IdSet:
     """Texts in a temporary file of SQLite's, which is gone with the process."""
 
     def __init__(self) -> None:
-        self._db = sqlite3.connect("", isolation_level=None)
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        # A run that is refused or stopped early leaves sets behind: they close with whoever had them.
+        self._end = weakref.finalize(self, self._db.close)
         self._db.execute("PRAGMA journal_mode=OFF")
         self._db.execute("PRAGMA synchronous=OFF")
         self._db.execute("CREATE TABLE ids (id TEXT PRIMARY KEY) WITHOUT ROWID")
@@ -23,4 +26,4 @@ class IdSet:
 
     def close(self) -> None:
         """Frees the file."""
-        self._db.close()
+        self._end()

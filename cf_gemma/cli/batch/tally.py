@@ -41,6 +41,11 @@ class Tally:
         self.answered += record["cost"] is not None
         self.cost += record["cost"] or 0.0
 
+    @property
+    def missing(self) -> int:
+        """Rows of the input that are not in the output."""
+        return max(0, self.total - self.earlier - self.done)
+
     def expected(self, rows: int) -> float:
         """What so many rows may cost, if they are like those that came before."""
         return rows * self.cost / self.answered if self.answered else 0.0

@@ -30,6 +30,8 @@ def doctor(
     The questions are those of docs/fidelity.md. It costs a fraction of a cent, says how much first, and asks.
     """
     console = Console(highlight=False)
+    if output is not None and not output.parent.is_dir():
+        raise typer.BadParameter(f"{output} can't be written: {output.parent} is not a folder")
     try:
         examination = _examination(account, token, base_url, patience)
     except ConfigurationError as error:
