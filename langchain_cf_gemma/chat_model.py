@@ -57,7 +57,7 @@ class ChatCloudflareGemma(QueuedGemma):
         | `account_id` | `str` | Else `CLOUDFLARE_ACCOUNT_ID`. |
         | `api_token` (or `api_key`) | `SecretStr` | Else `CLOUDFLARE_API_TOKEN`. |
         | `timeout` | `float` or a pair | Seconds of silence to bear, 120. |
-        | `max_retries` | `int` | How often to send again what may pass, 2; never once an answer has begun. |
+        | `max_retries` | `int` | How often to send again what may pass, 2; never once a part was handed out. |
         | `gateway`, `session_affinity` | `str` | An AI Gateway; an id whose calls share a prompt cache. |
         | `base_url`, `endpoint` | | Where, and which of the service's two routes. |
 

@@ -81,7 +81,7 @@ class ConfiguredGemma(BaseChatModel):
     )
     """Seconds of silence to wait out, or (connect, read); None for no limit."""
     max_retries: int = 2
-    """How often to send again after a failure that may pass; never once an answer has begun."""
+    """How often to send again after a failure that may pass; never once a part of the answer was handed out."""
     deadline: float | None = None
     """Seconds from the beginning of a call in which an attempt may begin, waits included; None for no limit."""
     streaming: bool = False

@@ -78,7 +78,7 @@ class Answer:
             raise
         except Refusal as refusal:
             await send_whole(send, self._refuse(refusal.fault), cut=refusal.fault.envelope == "cut")
-        except Exception:
+        except Exception:  # an engine is anybody's code; what it raises is logged, and a 500
             logger.exception("the engine failed")
             await send_whole(send, self._refuse(Fault(500)))
         else:

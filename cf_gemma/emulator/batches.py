@@ -99,7 +99,7 @@ class Batches:
                 return {"result": answer(fault, self._cancelled), "success": True}
             except Refusal as refusal:
                 fault = refusal.fault
-            except Exception:
+            except Exception:  # an engine is anybody's code; what it raises is logged, and a 500
                 logger.exception("the engine failed")
                 fault = Fault(500)
         return {"success": False, "errors": fault.to_dict(request_id).get("errors", [{"message": fault.message}])}

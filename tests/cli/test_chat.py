@@ -72,7 +72,7 @@ def test_images_and_commands(shell: Shell, tmp_path: Path) -> None:
     assert "nowhere.png can't be read" in told
     assert "There is no /dance" in told
     first, second, third = (contents(shell, number) for number in range(3))
-    assert [part["type"] for part in first[0]] == ["image_url", "text"]  # type: ignore[attr-defined]
+    assert [part["type"] for part in first[0]] == ["image_url", "text"]
     assert second[2:] == ["next"]
     assert third == ["new"]
     assert len(shell.emulator.requests) == 3

@@ -50,7 +50,7 @@ def test_the_drawn_tree_is_the_tree() -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-@pytest.mark.parametrize("copied", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])  # noqa: S301
+@pytest.mark.parametrize("copied", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])  # noqa: S301 - our own bytes
 def test_errors_survive_pickling_and_copying(kind: type[GemmaError], copied: object) -> None:
     """What an error knows goes with it into another process."""
     error = kind("boom", status=429, code=3040, request_id="id", retry_after=0.5, partial=PARTIAL)

@@ -224,7 +224,7 @@ except UnsupportedContent as error:
     print(error)
 """
     pictures = [picture(size=size).hex() for size in ((20, 20), (1100, 20))]
-    run = subprocess.run([sys.executable, "-c", script, *pictures], capture_output=True, text=True, check=True)  # noqa: S603
+    run = subprocess.run([sys.executable, "-c", script, *pictures], capture_output=True, text=True, check=True)  # noqa: S603 - our own program
     assert 'pip install "cf-gemma[vision]"' in run.stdout
     assert "1100 x 20 px" in run.stdout
 

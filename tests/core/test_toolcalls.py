@@ -23,7 +23,7 @@ def assembled(
     return deltas, *assembler.close(cut=cut)
 
 
-def entry(arguments: Any = None, *, name: str | None = None, id: str | None = None, index: int | None = 0) -> Entry:  # noqa: A002
+def entry(arguments: Any = None, *, name: str | None = None, id: str | None = None, index: int | None = 0) -> Entry:  # noqa: A002 - the wire's word
     """One entry, without the keys that are None."""
     function = {"name": name, "arguments": arguments}
     whole = {"id": id, "index": index, "function": {k: v for k, v in function.items() if v is not None}}

@@ -325,8 +325,8 @@ def main(arguments: list[str]) -> None:
     outcomes = run(seed, lambda number: number >= count)
     seconds = time.perf_counter() - begin
     for kind, times in sorted(outcomes.items(), key=lambda one: -one[1]):
-        print(f"{times:>12,}  {kind}")  # noqa: T201
-    print(f"{sum(outcomes.values()):>12,}  in {seconds:.0f} s: each an answer or a typed error")  # noqa: T201
+        print(f"{times:>12,}  {kind}")  # noqa: T201 - a program's output
+    print(f"{sum(outcomes.values()):>12,}  in {seconds:.0f} s: each an answer or a typed error")  # noqa: T201 - a program's output
 
 
 if __name__ == "__main__":

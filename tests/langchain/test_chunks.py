@@ -175,7 +175,7 @@ def test_every_choice_is_a_generation() -> None:
         ("A", "stop"),
         ("B", "length"),
     ]
-    assert [getattr(message, "usage_metadata") is not None for message in messages] == [True, False]  # noqa: B009
+    assert [getattr(message, "usage_metadata") is not None for message in messages] == [True, False]  # noqa: B009 - not every message has one
 
 
 def test_call_without_a_name() -> None:

@@ -132,7 +132,7 @@ async def test_over_the_wire(emulate: Emulate, tool_calls: str) -> None:
     emulated = emulate([Reply("Let me see.", reasoning="Hm.", tool_calls=calls)] * 2, tool_calls=tool_calls)
     events = list(emulated.model.stream_events("Hi", version="v3"))
     assert_valid_event_stream(events)
-    assert events[-1]["usage"]["output_tokens"] > 0  # pyright: ignore[reportTypedDictNotRequiredAccess, reportGeneralTypeIssues]
+    assert events[-1]["usage"]["output_tokens"] > 0
     aevents = [event async for event in await emulated.model.astream_events("Hi", version="v3")]
     assert_valid_event_stream(aevents)
     assert [event["event"] for event in aevents] == [event["event"] for event in events]

@@ -329,13 +329,13 @@ def test_making_one_is_cheap() -> None:
         "print({name for name in sys.modules if name.startswith('httpx')} - before)\n"
         "print([name for name in sys.modules if name.startswith(('starlette', 'llama_index', 'typer', 'langchain.'))])"
     )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own program
     assert shown.stdout.split("\n")[:2] == ["set()", "[]"]
 
 
 def test_without_langchain() -> None:
     """Without LangChain, importing the package says in one line what to install."""
     code = "import sys; sys.modules['langchain_core'] = None; import langchain_cf_gemma"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 - our own program
     assert shown.returncode == 1
     assert 'ImportError: langchain_cf_gemma needs LangChain: pip install "cf-gemma[langchain]"' in shown.stderr

@@ -140,7 +140,7 @@ def test_strict(llm: CloudflareGemma) -> None:
 def test_long_and_missing_descriptions(llm: CloudflareGemma) -> None:
     """More than 1,024 characters are sent; none is left out, since the service refuses null."""
     long = FunctionTool.from_defaults(add, description="x" * 2000)
-    nameless = FunctionTool(fn=add, metadata=ToolMetadata(name="add", description=None))  # type: ignore[arg-type]
+    nameless = FunctionTool(fn=add, metadata=ToolMetadata(name="add", description=None))
     described, bare = (tool["function"] for tool in prepared(llm, [long, nameless])["tools"])
     assert len(described["description"]) == 2000
     assert "description" not in bare

@@ -79,7 +79,7 @@ def test_nothing_was_sent(workers_ai: WorkersAI) -> None:
 def test_wrong_replies(workers_ai: WorkersAI) -> None:
     """A list in the place of a reply is refused where it is written."""
     with pytest.raises(TypeError, match="not a list"):
-        workers_ai.says(["Hello!"])  # type: ignore[arg-type]
+        workers_ai.says(["Hello!"])
 
 
 def test_replies_that_are_missing(workers_ai: WorkersAI) -> None:
