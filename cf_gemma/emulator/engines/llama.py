@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import os
 import queue
 import secrets
 import threading
-import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from cf_gemma.completion import TextDelta, ToolCallDelta
@@ -29,7 +27,7 @@ from cf_gemma.emulator.faults import Fault, Refusal
 from cf_gemma.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from cf_gemma.emulator.chat import ChatRequest
@@ -61,7 +59,6 @@ class LlamaEngine:
         """The model file that answers."""
         self._native = native
         self._server: Any = _load(self.path, threads or max(1, (os.cpu_count() or 1) // 2), context)
-        self._loaded = time.monotonic()
         self._worker = ThreadPoolExecutor(1, "cf-gemma-llama")
         self._closing = threading.Event()
 
@@ -82,7 +79,6 @@ class LlamaEngine:
         self._closing.set()
         self._worker.shutdown(wait=True, cancel_futures=True)
         if self._server is not None:
-            time.sleep(max(0.0, self._loaded + _SETTLING - time.monotonic()))
             self._server = None
             gc.collect()
 
@@ -165,28 +161,20 @@ def _load(path: Path, threads: int, context: int) -> Any:
     # Its own HTTP server can't be switched off: any port, nobody has the key.
     params.port, params.api_keys, params.ui = 0, [secrets.token_urlsafe(32)], False
     params.verbosity = -1
-    with ThreadPoolExecutor(1) as loader:
-        loading = loader.submit(llama.Server, params)
+    params.endpoint_metrics = True
+    with ThreadPoolExecutor(1) as loader:  # a thread of its own, so that Ctrl-C can't come between made and ready
         try:
-            return loading.result()
+            return loader.submit(_ready, llama.Server, params).result()
         except RuntimeError as error:
             raise ConfigurationError(f"llama.cpp can't load {path}: {error}") from error
-        except KeyboardInterrupt:
-            _let_settle(loading)
-            raise
 
 
-def _let_settle(loading: Future[Any]) -> None:
-    """Waits until what is loaded can be freed, however often Ctrl-C is typed."""
-    settled = 0.0
-    while not settled or time.monotonic() < settled:
-        with contextlib.suppress(KeyboardInterrupt):
-            wait([loading])
-            settled = settled or time.monotonic() + _SETTLING
-            time.sleep(_SETTLING)
+def _ready(make: Callable[[Any], Any], params: Any) -> Any:
+    """A server that may be freed: one whose loop hasn't begun forgets that it was told to end, and never returns."""
+    server = make(params)
+    server.handle_metrics()  # only the loop answers it
+    return server
 
 
 _BATCH: Final = 64
 """Prompt tokens between two looks at whether anybody still listens."""
-_SETTLING: Final = 0.25
-"""Seconds: a server that is freed right after it was made never returns."""
