@@ -16,7 +16,7 @@ from cf_gemma.toolcalls import ToolCallAssembler
 from cf_gemma.usage import UsageMeter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _KNOWN_TOP: Final = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "p", "response", "tool_calls", "finish_reason"}
@@ -49,21 +49,22 @@ class AnswerBuilder:
         """Whether each choice's finish reason has come."""
         return self.begun and all(choice.finish_reason for choice in self._choices.values())
 
-    def add(self, chunk: dict[str, Any]) -> Iterator[Delta]:
+    def add(self, chunk: dict[str, Any]) -> list[Delta]:
         """The deltas of one chunk, or of one whole `chat.completion`."""
         if not self._id:
             self._head(chunk)
-        if not chunk.keys() <= _KNOWN_TOP:
+        if not _KNOWN_TOP.issuperset(chunk):
             self._extra.update(_told(chunk, _KNOWN_TOP))
         choices = chunk.get("choices")
-        if choices:
-            for entry in _list(choices, "choices"):
-                choice = _object(entry, "choices[]")
-                yield from self._choice(choice.get("index")).add(choice, self._id)
-            if usage := chunk.get("usage"):
-                self._meter.add(_object(usage, "usage"))
-        else:
-            yield from self._native(chunk)
+        if not choices:
+            return self._native(chunk)
+        deltas: list[Delta] = []
+        for entry in _list(choices, "choices"):
+            choice = _object(entry, "choices[]")
+            self._choice(choice.get("index")).add(choice, self._id, deltas)
+        if usage := chunk.get("usage"):
+            self._meter.add(_object(usage, "usage"))
+        return deltas
 
     def completion(self, *, ended: bool = True) -> Completion:
         """The answer so far. `ended`: the service said that it is whole, so every choice has a finish reason."""
@@ -81,9 +82,10 @@ class AnswerBuilder:
     def _choice(self, index: object) -> _ChoiceBuilder:
         # Some models leave the index out (vercel/ai#4031).
         number = index if isinstance(index, int) else 0
-        if number not in self._choices:
-            self._choices[number] = _ChoiceBuilder(number)
-        return self._choices[number]
+        choice = self._choices.get(number)
+        if choice is None:
+            choice = self._choices[number] = _ChoiceBuilder(number)
+        return choice
 
     def _head(self, chunk: dict[str, Any]) -> None:
         self._id = str(chunk.get("id") or "")
@@ -91,14 +93,16 @@ class AnswerBuilder:
         created = chunk.get("created")
         self._created = created if isinstance(created, int) else self._created
 
-    def _native(self, chunk: dict[str, Any]) -> Iterator[Delta]:
+    def _native(self, chunk: dict[str, Any]) -> list[Delta]:
         """A chunk without choices: the closing usage, the native tail, or a native answer of an older model."""
         if usage := chunk.get("usage"):
             self._meter.close(_object(usage, "usage"), total="response" in chunk)
         message = {"content": chunk.get("response"), "tool_calls": chunk.get("tool_calls")}
         reason = chunk.get("finish_reason")
+        deltas: list[Delta] = []
         if reason or message["content"] not in (None, "") or message["tool_calls"]:
-            yield from self._choice(0).add({"message": message, "finish_reason": reason}, self._id)
+            self._choice(0).add({"message": message, "finish_reason": reason}, self._id, deltas)
+        return deltas
 
 
 class _ChoiceBuilder:
@@ -111,21 +115,22 @@ class _ChoiceBuilder:
         self._logprobs: dict[str, Any] = {}
         self._extra: dict[str, Any] = {}
 
-    def add(self, entry: dict[str, Any], answer_id: str) -> Iterator[Delta]:
+    def add(self, entry: dict[str, Any], answer_id: str, deltas: list[Delta]) -> None:
+        """Takes an entry of `choices`, and puts what it says among `deltas`."""
         message = _object(entry.get("delta") or entry.get("message") or {}, "delta")
         # Some models send the same reasoning under both names; it counts once.
         if reasoning := message.get("reasoning_content") or message.get("reasoning"):
             reasoning = _text(reasoning)
             self._reasoning.append(reasoning)
-            yield ReasoningDelta(reasoning, self.index)
+            deltas.append(ReasoningDelta(reasoning, self.index))
         content = message.get("content")
         if content is None:
             content = entry.get("text")
         if content is not None and (text := _text(content)):
             self._text.append(text)
-            yield TextDelta(text, self.index)
+            deltas.append(TextDelta(text, self.index))
         if calls := message.get("tool_calls") or _as_list(message.get("function_call")):
-            yield from self._calls.feed(_list(calls, "tool_calls"), answer_id)
+            deltas += self._calls.feed(_list(calls, "tool_calls"), answer_id)
         self._remarks(entry, message)
 
     def _remarks(self, entry: dict[str, Any], message: dict[str, Any]) -> None:
@@ -133,9 +138,9 @@ class _ChoiceBuilder:
             self.finish_reason = str(reason)
         if logprobs := entry.get("logprobs"):
             _extend(self._logprobs, _object(logprobs, "logprobs"))
-        if reason or not entry.keys() <= _USUAL_CHOICE:
+        if reason or not _USUAL_CHOICE.issuperset(entry):
             self._extra.update(_told(entry, _KNOWN_CHOICE))
-        if not message.keys() <= _KNOWN_MESSAGE:
+        if not _KNOWN_MESSAGE.issuperset(message):
             _extend(self._extra, _told(message, _KNOWN_MESSAGE))
 
     def choice(self, *, ended: bool) -> Choice:

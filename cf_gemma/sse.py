@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from cf_gemma.errors import ResponseTooLarge
 
@@ -15,11 +15,8 @@ EVENT_LIMIT: Final = 8 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 
-class Event(NamedTuple):
-    """One dispatched event. `id` and `retry` serve reconnection, which a chat answer has no use for."""
-
-    data: bytes
-    type: bytes = b"message"
+Event = tuple[bytes, bytes]
+"""One dispatched event: its data and its type. Its id and retry serve reconnection, which an answer has no use for."""
 
 
 class EventDecoder:
@@ -33,27 +30,37 @@ class EventDecoder:
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events that end within this chunk. Raises ResponseTooLarge when one grows over the limit."""
-        if not chunk:
-            return
         if self._after_cr or b"\r" in chunk:
             chunk = self._line_feeds_only(chunk)
+        if self._begun and not self._rest and chunk.endswith(b"\n\n"):
+            blocks = chunk[:-2]  # whole events, as servers send them
+        else:
+            blocks = self._ended(chunk)
+        for block in blocks.split(b"\n\n"):
+            if (event := _event(block)) is not None:
+                yield event
+        if len(self._rest) > self._limit:
+            raise ResponseTooLarge(f"one event of the stream is larger than {self._limit} bytes")
+
+    def close(self) -> Event | None:
+        """What an end of the stream without a last blank line leaves: an event that may be cut."""
+        event = _event(bytes(self._rest))
+        self._rest.clear()
+        return event
+
+    def _ended(self, chunk: bytes) -> bytes:
+        """The blocks that have ended within this chunk; what follows them is kept for the next."""
         rest = self._rest
         searched = max(0, len(rest) - 1)
         rest += chunk
         if not self._begun and not self._begin():
-            return
+            return b""
         end = rest.rfind(b"\n\n", searched)
-        if end >= 0:
-            blocks = bytes(rest[:end])
-            del rest[: end + 2]
-            yield from self._events(blocks)
-        if len(rest) > self._limit:
-            raise ResponseTooLarge(f"one event of the stream is larger than {self._limit} bytes")
-
-    def close(self) -> Iterator[Event]:
-        """What an end of the stream without a last blank line leaves: an event that may be cut."""
-        yield from self._events(bytes(self._rest))
-        self._rest.clear()
+        if end < 0:
+            return b""
+        blocks = bytes(rest[:end])
+        del rest[: end + 2]
+        return blocks
 
     def _begin(self) -> bool:
         """Drops a byte order mark. False while too little has come to tell."""
@@ -74,15 +81,10 @@ class EventDecoder:
         self._after_cr = chunk.endswith(b"\r")
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def _events(self, blocks: bytes) -> Iterator[Event]:
-        for block in blocks.split(b"\n\n"):
-            if block.startswith(b"data: ") and b"\n" not in block:
-                yield Event(block[6:])
-            elif (event := _event(block)) is not None:
-                yield event
-
 
 def _event(block: bytes) -> Event | None:
+    if block.startswith(b"data: ") and b"\n" not in block:
+        return block[6:], b"message"
     data: list[bytes] = []
     kind = b"message"
     for line in block.split(b"\n"):
@@ -92,4 +94,4 @@ def _event(block: bytes) -> Event | None:
             data.append(value)
         elif name == b"event":
             kind = value or b"message"
-    return Event(b"\n".join(data), kind) if data else None
+    return (b"\n".join(data), kind) if data else None

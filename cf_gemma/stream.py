@@ -10,10 +10,10 @@ from cf_gemma import reply
 from cf_gemma.answer import AnswerBuilder
 from cf_gemma.errors import GemmaError, ProtocolError, StreamTruncated
 from cf_gemma.jsonobject import as_object
-from cf_gemma.sse import EVENT_LIMIT, Event, EventDecoder
+from cf_gemma.sse import EVENT_LIMIT, EventDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cf_gemma.completion import Completion, Delta
 
@@ -40,8 +40,8 @@ class ChatStream:
     def feed(self, chunk: bytes) -> Iterator[Delta]:
         """The deltas that this chunk completes. Raises ApiError for an error event, ProtocolError for a broken one."""
         try:
-            for event in self._decoder.feed(chunk):
-                yield from self._event(event)
+            for data, kind in self._decoder.feed(chunk):
+                yield from self._deltas(data, kind)
         except GemmaError as error:
             error.partial = self.partial()
             raise
@@ -49,8 +49,8 @@ class ChatStream:
     def close(self) -> Iterator[Delta]:
         """The deltas of a last event that the end of the body left unfinished, if it can be read."""
         try:
-            for event in self._decoder.close():
-                yield from self._event(event)
+            if (event := self._decoder.close()) is not None:
+                yield from self._deltas(*event)
         except ProtocolError:
             # The body was cut within this event; completion() judges whether the answer is.
             return
@@ -72,15 +72,14 @@ class ChatStream:
         """What has come so far; None when nothing of the answer has."""
         return self._answer.completion(ended=False) if self._answer.begun else None
 
-    def _event(self, event: Event) -> Iterator[Delta]:
-        data = event.data
-        if self.done or not (data or event.type == b"error"):
-            return
+    def _deltas(self, data: bytes, kind: bytes) -> Sequence[Delta]:
+        if self.done or not (data or kind == b"error"):
+            return ()
         self.events += 1
         if data == b"[DONE]":
             self.done = True
-            return
-        if event.type == b"error":
+            return ()
+        if kind == b"error":
             raise self._error(data)
         try:
             chunk = as_object(from_json(data, allow_inf_nan=False))
@@ -90,7 +89,7 @@ class ChatStream:
             chunk = reply.decoded(data, self._headers)
         if ("choices" not in chunk or "error" in chunk or "errors" in chunk) and reply.is_error(chunk):
             raise reply.api_error(chunk, self._headers)
-        yield from self._answer.add(chunk)
+        return self._answer.add(chunk)
 
     def _error(self, data: bytes) -> GemmaError:
         payload: dict[str, Any] | str
