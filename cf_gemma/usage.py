@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from cf_gemma.completion import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 _ABSURD: Final = 1e18
 """More than any count can be."""
@@ -21,10 +21,16 @@ class UsageMeter:
     """
 
     def __init__(self) -> None:
-        self._reports: list[dict[str, Any]] = []
+        self._runs: list[_Run] = []
         self._total: dict[str, Any] | None = None
-        self.add = self._reports.append
+
+    def add(self, report: dict[str, Any]) -> None:
         """Takes the usage of a chunk; what it means is found out at the end, off the per-token path."""
+        runs = self._runs
+        if runs and runs[-1].report == report:
+            runs[-1].length += 1
+        else:
+            runs.append(_Run(report))
 
     def close(self, report: dict[str, Any], *, total: bool) -> None:
         """Takes the usage of a chunk without choices: a total, as one that counts the prompt is, or an increment."""
@@ -36,17 +42,35 @@ class UsageMeter:
     def usage(self) -> Usage | None:
         """The whole answer's usage so far; None when none was reported."""
         if self._total is not None:
-            return _combined([self._total], sum)
-        if not self._reports:
+            return _combined([_Run(self._total)], _added_up)
+        if not self._runs:
             return None
         # Increments count the prompt once, running totals again and again.
-        counted = sum(1 for report in self._reports if _count(report, "prompt_tokens"))
-        return _combined(self._reports, sum if counted <= 1 else max)
+        counted = sum(run.length for run in self._runs if _count(run.report, "prompt_tokens"))
+        return _combined(self._runs, _added_up if counted <= 1 else _highest)
 
 
-def _combined(reports: list[dict[str, Any]], combine: Callable[[Iterable[float]], float]) -> Usage:
+class _Run:
+    """Reports in a row that say the same, as those of single tokens do."""
+
+    __slots__ = ("length", "report")
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        self.report = report
+        self.length = 1
+
+
+def _added_up(counts: list[tuple[float, int]]) -> float:
+    return sum(count * length for count, length in counts)
+
+
+def _highest(counts: list[tuple[float, int]]) -> float:
+    return max(count for count, _ in counts)
+
+
+def _combined(runs: list[_Run], combine: Callable[[list[tuple[float, int]]], float]) -> Usage:
     def over(read: Callable[[dict[str, Any]], float | None]) -> float | None:
-        known = [value for value in map(read, reports) if value is not None]
+        known = [(value, run.length) for run in runs if (value := read(run.report)) is not None]
         return combine(known) if known else None
 
     prompt = int(over(lambda report: _count(report, "prompt_tokens")) or 0)

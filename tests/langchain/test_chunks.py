@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inline_snapshot import snapshot
+from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.utils.json import parse_partial_json
+from pydantic import BaseModel
 
 from cf_gemma import Choice, Completion, InvalidToolCall, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta, Usage
 from langchain_cf_gemma.chunks import Chunks, breaking_suffix, to_message, to_result
@@ -143,6 +146,25 @@ def test_each_chunk_holds_one_kind() -> None:
         assert message.response_metadata == {"model_provider": "cloudflare"}
         assert message.usage_metadata is None
         assert message.chunk_position is None
+
+
+@pytest.mark.parametrize(
+    ("said", "fields"),
+    [
+        (TextDelta("Hi"), {"content": "Hi"}),
+        (ReasoningDelta("Hm"), {"content": "", "additional_kwargs": {"reasoning_content": "Hm"}}),
+    ],
+)
+def test_a_chunk_is_as_its_constructors_make_it(said: Delta, fields: dict[str, Any]) -> None:
+    """A copied chunk equals a constructed one in every field, and shares nothing that can be changed with another."""
+    made = ChatGenerationChunk(message=AIMessageChunk(response_metadata={"model_provider": "cloudflare"}, **fields))
+    chunks = Chunks(MODEL)
+    (one,), (other,) = list(chunks.of(said)), list(chunks.of(said))
+    assert one == made
+    assert dumpd(one.message) == dumpd(made.message)
+    for model, twin in [(one, other), (one.message, other.message)]:
+        shared = [name for name, value in vars(model).items() if value is vars(twin)[name]]
+        assert not [name for name in shared if isinstance(vars(model)[name], dict | list | BaseModel)]
 
 
 def test_usage_can_be_left_out() -> None:
