@@ -67,6 +67,7 @@ class CloudflareGemma(QueuedGemma):
 
     Raises:
         cf_gemma.errors.ConfigurationError: at construction, when a setting is missing or malformed.
+        cf_gemma.errors.InvalidRequest: at construction or at a call, for a parameter that is unknown or out of range.
         cf_gemma.errors.GemmaError: at a call; `.partial` holds what had arrived.
     """
 

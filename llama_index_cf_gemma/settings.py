@@ -28,10 +28,12 @@ OPTIONS: Final = (
     "seed",
     "frequency_penalty",
     "presence_penalty",
+    "logit_bias",
     "logprobs",
     "top_logprobs",
     "n",
     "thinking",
+    "reasoning_effort",
     "extra_body",
 )
 """Fields that are sent with each request, as they stand at that moment."""
@@ -91,6 +93,8 @@ class GemmaSettings(FunctionCallingLLM):
     """-2 to 2."""
     presence_penalty: float | None = None
     """-2 to 2."""
+    logit_bias: dict[str, float] | None = None
+    """Bias by token id, -100 to 100."""
     logprobs: bool | None = None
     """Ask for the tokens' log-probabilities; they come as `ChatResponse.logprobs`."""
     top_logprobs: int | None = None
@@ -99,6 +103,8 @@ class GemmaSettings(FunctionCallingLLM):
     """Answers per request, 1 to 128; responses show the first, `raw` has all."""
     thinking: bool | None = None
     """Whether the model reasons first. None: yes, but not for structured output."""
+    reasoning_effort: Literal["low", "medium", "high"] | None = None
+    """Sent when given; the service doesn't document what Gemma makes of it."""
     extra_body: dict[str, Any] | None = None
     """Parameters for the body that this package doesn't know."""
 
@@ -117,6 +123,7 @@ class GemmaSettings(FunctionCallingLLM):
             del settings["callback_manager"]
         super().__init__(**settings)
         self._connect()
+        Gemma(**self._settings(), **self._options({}))  # refuses parameters that no call could send
 
     @field_validator("api_token")
     @classmethod
@@ -196,8 +203,11 @@ class GemmaSettings(FunctionCallingLLM):
         # Not our own __init__: where there is no token yet, the first call asks for it, and says what is missing.
         super().__init__(**state["__dict__"])
 
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in SETTING_NAMES}
+
     def _connect(self) -> tuple[Gemma, AsyncGemma]:
-        settings = {name: getattr(self, name) for name in SETTING_NAMES}
+        settings = self._settings()
         self._connected = (
             Gemma(**settings, http_client=self.http_client),
             AsyncGemma(**settings, http_client=self.async_http_client),

@@ -120,11 +120,18 @@ def test_connection_settings_are_not_assigned_later() -> None:
     [({"temperature": 3}, "temperature"), ({"top_logprobs": 50}, "top_logprobs"), ({"stop": list("abcde")}, "stop")],
 )
 def test_parameters_out_of_range(options: dict, name: str) -> None:
-    """Refused before any I/O with the parameter's name, as field and as argument of a call."""
+    """Refused before any I/O with the parameter's name: at construction, and at a call with what was set since."""
     with pytest.raises(InvalidRequest, match=name):
-        made(**options).complete("hi")
+        made(**options)
+    with pytest.raises(InvalidRequest, match=name):
+        made(additional_kwargs=options)
     with pytest.raises(InvalidRequest, match=name):
         made().complete("hi", **options)
+    llm = made()
+    for field, value in options.items():
+        setattr(llm, field, value)
+    with pytest.raises(InvalidRequest, match=name):
+        llm.complete("hi")
 
 
 def test_an_unknown_parameter_of_a_call() -> None:
