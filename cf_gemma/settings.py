@@ -133,10 +133,10 @@ class Settings:
 
     def url(self, model: str) -> str:
         """Where a request for this model goes. Raises ConfigurationError for a model id that would bend the path."""
+        if self.account_id is None:  # a server of one's own may name its models as it likes: by a path, for one
+            return f"{self.base_url}/chat/completions"
         if not _MODEL.fullmatch(model):
             raise ConfigurationError("model must be a model id such as @cf/google/gemma-4-26b-a4b-it")
-        if self.account_id is None:
-            return f"{self.base_url}/chat/completions"
         root = f"{self.base_url}/accounts/{self.account_id}/ai"
         return f"{root}/run/{model}" if self.endpoint == "run" else f"{root}/v1/chat/completions"
 

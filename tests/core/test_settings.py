@@ -237,7 +237,8 @@ def test_a_server_of_ones_own_is_not_shown_the_environments_token() -> None:
     """Without an account, requests go to an OpenAI-shaped server: only a token that was meant for it goes along."""
     environ = {name: value for name, value in ENVIRONMENT.items() if "TOKEN" in name}
     settings = resolve(environ, base_url=OPENAI, endpoint="chat_completions")
-    assert settings.url("gemma") == f"{OPENAI}/chat/completions"
+    for name in ("gemma", "/models/gemma 4.gguf"):
+        assert settings.url(name) == f"{OPENAI}/chat/completions"
     assert settings.api_token is None
     assert "authorization" not in settings.headers
     assert "token-" not in str(settings.headers)
