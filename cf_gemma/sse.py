@@ -32,10 +32,8 @@ class EventDecoder:
         """The events that end within this chunk. Raises ResponseTooLarge when one grows over the limit."""
         if self._after_cr or b"\r" in chunk:
             chunk = self._line_feeds_only(chunk)
-        if self._begun and not self._rest and chunk.endswith(b"\n\n"):
-            blocks = chunk[:-2]  # whole events, as servers send them
-        else:
-            blocks = self._ended(chunk)
+        whole = self._begun and not self._rest and chunk.endswith(b"\n\n")  # as servers send events
+        blocks = chunk[:-2] if whole else self._ended(chunk)
         for block in blocks.split(b"\n\n"):
             if (event := _event(block)) is not None:
                 yield event

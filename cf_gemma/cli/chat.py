@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 import uuid
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +26,9 @@ HELP = """A conversation on the terminal, token by token; reasoning is dim.
 
 Ctrl-C stops an answer and not the conversation; Ctrl-D, or /exit, ends it. /help lists what else there is.
 
+When what is said is piped in, the answers alone are on the standard output and everything else on the standard error,
+and the exit code is 1 if there was one that failed.
+
 Examples:
 
     cf-gemma chat
@@ -32,6 +36,8 @@ Examples:
     cf-gemma chat --no-thinking --system "You are a pirate."
 
     cf-gemma chat --local
+
+    cf-gemma chat --no-thinking < questions.txt > answers.txt
 """
 
 COMMANDS = """\
@@ -60,23 +66,41 @@ def chat(
         "model": model,
     }
     console = Console(highlight=False)
+    piped = sys.stdin is not None and not sys.stdin.isatty()
+    aside = Console(highlight=False, stderr=True) if piped else console
     try:
         with (
             target(local=local, echo=echo) as arguments,
             # One machine for the whole conversation: what was said is in its prompt cache.
             Gemma(**arguments, session_affinity=uuid.uuid4().hex, **options) as gemma,
         ):
-            Conversation(gemma, console, system=system, fold=fold).run()
+            conversation = Conversation(gemma, console, aside, system=system, fold=fold)
+            conversation.run()
     except (GemmaError, ImportError) as error:
         typer.echo(f"cf-gemma chat: {error}", err=True)
         raise typer.Exit(2) from error
+    if piped and conversation.failed:
+        raise typer.Exit(1)
 
 
 class Conversation:
-    """Reads what the user says and shows what the model does."""
+    """Reads what the user says and shows what the model does.
 
-    def __init__(self, gemma: Gemma, console: Console, *, system: str | None = None, fold: bool = False) -> None:
-        self._gemma, self._console, self._fold = gemma, console, fold
+    Args:
+        gemma: Who answers.
+        console: Where the answers go.
+        aside: Where everything else goes: `console` itself, or another one when that shall have answers only.
+        system: A system message in front.
+        fold: Don't show reasoning until it is asked for.
+    """
+
+    def __init__(
+        self, gemma: Gemma, console: Console, aside: Console, *, system: str | None = None, fold: bool = False
+    ) -> None:
+        self._gemma, self._console, self._aside, self._fold = gemma, console, aside, fold
+        self._apart = aside is not console
+        self.failed = 0
+        """Answers that weren't given, or not to their end, because of an error."""
         self._front = [{"role": "system", "content": system}] if system else []
         self._messages: list[dict[str, Any]] = [*self._front]
         self._images: list[dict[str, Any]] = []
@@ -94,11 +118,11 @@ class Conversation:
         """Until the user leaves."""
         with contextlib.suppress(ImportError):
             importlib.import_module("readline")  # where there is one, it makes input() editable
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._apart:
             self._note("Ctrl-C stops an answer, Ctrl-D leaves, /help lists commands.")
         while True:
             try:
-                said = input("> ").strip()
+                said = self._input().strip()
             except EOFError:
                 return
             except KeyboardInterrupt:
@@ -110,6 +134,12 @@ class Conversation:
                 self._command(*said.partition(" "))
             elif said:
                 self._turn(said)
+
+    def _input(self) -> str:
+        if not self._apart:
+            return input("> ")
+        self._aside.print("> ", end="")
+        return input()
 
     def _command(self, name: str, _: str, rest: str) -> None:
         if command := self._commands.get(name):
@@ -126,12 +156,15 @@ class Conversation:
         except KeyboardInterrupt:
             self._note("\n(stopped)")
         except GemmaError as error:
-            self._console.print(f"\n{error}", style="red", markup=False, soft_wrap=True)
+            self.failed += 1
+            self._complain(f"\n{error}")
         else:
             self._messages = [*asked, answer.message]
             self._images = []
             self._tell_usage(answer)
             return
+        if self._apart and heard:
+            self._console.print()  # the next answer begins on a line of its own
         # What was heard stays part of the conversation; a question without an answer doesn't.
         if heard:
             self._messages = [*asked, {"role": "assistant", "content": "".join(heard)}]
@@ -146,11 +179,13 @@ class Conversation:
                         self._think(item.text)
                     case TextDelta():
                         if self._reasoning and not heard:
-                            self._console.print("\n")
+                            self._aside.print("\n")
                         heard.append(item.text)
                         self._console.out(printable(item.text), end="", highlight=False)
                     case Completion():
                         self._console.print()
+                        if self._apart and self._reasoning and not heard:
+                            self._aside.print()
                         return item
                     case _:
                         pass
@@ -158,10 +193,10 @@ class Conversation:
 
     def _think(self, text: str) -> None:
         if not self._reasoning and self._fold:
-            self._console.print("thinking…", style="dim", end="")
+            self._aside.print("thinking…", style="dim", end="")
         self._reasoning += text
         if not self._fold:
-            self._console.out(printable(text), style="dim", end="", highlight=False)
+            self._aside.out(printable(text), style="dim", end="", highlight=False)
 
     def _tell_usage(self, answer: Completion) -> None:
         facts: list[str] = []
@@ -180,7 +215,7 @@ class Conversation:
         try:
             self._images.append(picture(Path(path)))
         except GemmaError as error:
-            self._console.print(str(error), style="red", markup=False, soft_wrap=True)
+            self._complain(str(error))
         else:
             self._note(f"{path} goes along with the next message.")
 
@@ -196,4 +231,7 @@ class Conversation:
         self._note("A new conversation.")
 
     def _note(self, text: str) -> None:
-        self._console.print(text, style="dim", markup=False, soft_wrap=True)
+        self._aside.print(text, style="dim", markup=False, soft_wrap=True)
+
+    def _complain(self, text: str) -> None:
+        self._aside.print(text, style="red", markup=False, soft_wrap=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cf_gemma.cli.emulator import echo_reply
+from cf_gemma.errors import ConfigurationError
+from cf_gemma.settings import ACCOUNT_VARIABLES, TOKEN_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,10 +30,33 @@ Thinking = Annotated[
 ]
 
 
+def check_credentials(account: str | None = None, token: str | None = None, *, instead: str) -> None:
+    """Raises ConfigurationError where there are none, in words of the command line.
+
+    Args:
+        account: What the command was given, None for the environment's.
+        token: Likewise.
+        instead: What the command offers to those who don't set the environment.
+    """
+    needed = (
+        (account, ACCOUNT_VARIABLES, "32 hexadecimal digits, from the dashboard"),
+        (token, TOKEN_VARIABLES, 'a token with the permission "Workers AI"'),
+    )
+    missing = [
+        f"{names[0]} ({what})" for value, names, what in needed if value is None and not any(map(os.environ.get, names))
+    ]
+    if missing:
+        raise ConfigurationError(f"{' and '.join(missing)} must be set in the environment; or {instead}")
+
+
 @contextmanager
 def target(*, local: bool, echo: bool) -> Generator[dict[str, Any], None, None]:
-    """Arguments for `Gemma` or `AsyncGemma`. Raises ImportError or ConfigurationError for an emulator that can't be."""
+    """Arguments for `Gemma` or `AsyncGemma`, which are none where the environment names account and token.
+
+    Raises ConfigurationError where it doesn't, and that or ImportError for an emulator that can't be.
+    """
     if not (local or echo):
+        check_credentials(instead="pass --local, which needs no account")
         yield {}
         return
     from cf_gemma.emulator import Emulator, LlamaEngine, ScriptedEngine

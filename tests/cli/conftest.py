@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from cf_gemma.cli.app import app
 from cf_gemma.emulator import Emulator, Fault, Reply
+from cf_gemma.queue_flow import PollPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,3 +70,21 @@ def shell() -> Iterator[Shell]:
     """A shell whose service is an emulator that echoes."""
     with Emulator(reply) as emulator:
         yield Shell(emulator)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queues are asked every few milliseconds."""
+    monkeypatch.setattr("cf_gemma.batch.AsyncBatch.policy", PollPolicy(first=0.01, longest=0.05))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Where the input is."""
+    return tmp_path / "in.jsonl"
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Where the output is to be."""
+    return tmp_path / "out.jsonl"

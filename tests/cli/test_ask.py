@@ -13,7 +13,7 @@ import pytest
 from cf_gemma.emulator import CUT, Emulator, Reply
 from cf_gemma.version import __version__
 from tests.cli.conftest import Shell
-from tests.cli.test_batch import png
+from tests.cli.files import png
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING
+
+import pytest
 
 from cf_gemma.cli.wording import printable
 from cf_gemma.emulator import CUT, Emulator, Reply
 from tests.cli.conftest import Shell
-from tests.cli.test_batch import png
+from tests.cli.files import png
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,9 +21,9 @@ if TYPE_CHECKING:
     from click.testing import Result
 
 
-def talk(shell: Shell, *lines: str, arguments: tuple[str, ...] = ()) -> Result:
+def talk(shell: Shell, *lines: str, arguments: tuple[str, ...] = (), code: int = 0) -> Result:
     """Says these lines, and leaves."""
-    return shell.run("chat", *arguments, given="".join(f"{line}\n" for line in lines))
+    return shell.run("chat", *arguments, given="".join(f"{line}\n" for line in lines), code=code)
 
 
 def contents(shell: Shell, number: int) -> list[object]:
@@ -29,7 +33,7 @@ def contents(shell: Shell, number: int) -> list[object]:
 
 def test_a_conversation(shell: Shell) -> None:
     """Each turn shows reasoning, answer, usage and cost, and the next one knows of it."""
-    told = talk(shell, "hello", "", "and now?", arguments=("--system", "Be brief.")).stdout
+    told = talk(shell, "hello", "", "and now?", arguments=("--system", "Be brief.")).output
     assert told.index("Let me think.") < told.index("You said: hello") < told.index("You said: and now?")
     assert told.count(" tokens in, ") == told.count("in all ") == 2
     assert "$0.0000" in told
@@ -37,6 +41,33 @@ def test_a_conversation(shell: Shell) -> None:
     first, second = (request.headers["x-session-affinity"] for request in shell.emulator.requests)
     assert first == second
     assert "tools" not in shell.emulator.requests[0].json
+
+
+def test_only_answers_are_on_the_standard_output(shell: Shell) -> None:
+    """Where it is piped in: prompts, reasoning, prices and notices are on the standard error."""
+    result = talk(shell, "hello", "/help", "/thought", "/dance", "and now?")
+    assert result.stdout == "You said: hello\nYou said: and now?\n"
+    assert result.stderr.count("> ") == 6
+    assert result.stderr.count("Let me think.") == 3
+    assert result.stderr.count(" tokens in, ") == 2
+    assert "There is no /dance" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
+def test_a_terminal_shows_everything(shell: Shell) -> None:
+    """Where it is typed, prompts, reasoning and prices are beside the answers, and a failure is no exit code."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    with shell.start("chat", stdin=theirs) as program:
+        os.close(theirs)
+        os.write(ours, b"refused\nhello\n/exit\n")
+        told, trouble = program.communicate(timeout=10)
+    os.close(ours)
+    assert (program.returncode, trouble) == (0, "")
+    assert told.count("> ") == 3
+    assert told.index("400 from Workers AI") < told.index("Let me think.") < told.index("You said: hello")
+    assert " tokens in, " in told
 
 
 def test_options(shell: Shell) -> None:
@@ -48,7 +79,7 @@ def test_options(shell: Shell) -> None:
 
 def test_reasoning_folds(shell: Shell) -> None:
     """Folded, reasoning isn't shown until it is asked for."""
-    told = talk(shell, "/thought", "hello", "/thought", "/fold", "again", arguments=("--fold",)).stdout
+    told = talk(shell, "/thought", "hello", "/thought", "/fold", "again", arguments=("--fold",)).output
     assert told.index("There was none.") < told.index("You said: hello") < told.index("Let me think.")
     assert told.count("Let me think.") == 2
     assert told.count("thinking…") == 1
@@ -68,7 +99,7 @@ def test_images_and_commands(shell: Shell, tmp_path: Path) -> None:
         "/exit",
         "x",
     ]
-    told = talk(shell, *lines).stdout
+    told = talk(shell, *lines).stderr
     assert "nowhere.png can't be read" in told
     assert "There is no /dance" in told
     first, second, third = (contents(shell, number) for number in range(3))
@@ -79,9 +110,10 @@ def test_images_and_commands(shell: Shell, tmp_path: Path) -> None:
 
 
 def test_an_error_is_not_the_end(shell: Shell) -> None:
-    """What fails is told and forgotten; the conversation goes on."""
-    told = talk(shell, "refused", "hello").stdout
-    assert "400 from Workers AI" in told
+    """What fails is told and forgotten; the conversation goes on, and whoever piped it in learns of it at the end."""
+    result = talk(shell, "refused", "hello", code=1)
+    assert "400 from Workers AI" in result.stderr
+    assert result.stdout == "You said: hello\n"
     assert contents(shell, 1) == ["hello"]
 
 
@@ -89,7 +121,7 @@ def test_what_was_heard_is_kept() -> None:
     """Half an answer stays part of the conversation."""
     with Emulator([Reply("one two", error=CUT), "three"]) as emulator:
         shell = Shell(emulator)
-        talk(shell, "count", "go on")
+        assert talk(shell, "count", "go on", code=1).stdout == "one two\nthree\n"
         assert contents(shell, 1) == ["count", "one two", "go on"]
 
 
@@ -102,20 +134,15 @@ def test_ctrl_c_stops_the_answer() -> None:
             assert program.stdout
             program.stdin.write("count\n")
             program.stdin.flush()
-            assert program.stdout.read(5) == "> one"
+            assert program.stdout.read(3) == "one"
             program.send_signal(signal.SIGINT)
-            assert "(stopped)" in "".join(iter(program.stdout.readline, "(stopped)\n")) + "(stopped)"
-            told, trouble = program.communicate("go on\n", timeout=10)
-        assert "five" in told
-        assert (program.returncode, trouble) == (0, "")
+            rest, told = program.communicate("go on\n", timeout=10)
+        assert rest.endswith("\nfive\n")
+        assert "(stopped)" in told
+        assert "Traceback" not in told
+        assert program.returncode == 0
         assert contents(shell, 1)[0] == "count"
         assert str(contents(shell, 1)[1]).startswith("one")
-
-
-def test_settings_are_missing(shell: Shell) -> None:
-    """Without an account there is one line, and exit code 2."""
-    result = shell.run("chat", given="", code=2, CLOUDFLARE_ACCOUNT_ID="")
-    assert result.stderr.startswith("cf-gemma chat: account_id is missing")
 
 
 def test_a_model_can_not_write_to_the_terminal() -> None:

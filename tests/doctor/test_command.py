@@ -114,7 +114,7 @@ def test_without_credentials() -> None:
     """It says what is missing, and where one gets it."""
     result = CliRunner().invoke(app, ["doctor", "--yes"])
     assert result.exit_code == 1
-    assert "account_id is missing" in result.output
+    assert "CLOUDFLARE_ACCOUNT_ID (32 hexadecimal digits" in result.output
     assert "CLOUDFLARE_API_TOKEN" in result.output
 
 

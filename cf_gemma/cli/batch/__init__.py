@@ -42,6 +42,9 @@ What comes out has "id", "line", "text", "reasoning", "parsed" (with a schema), 
 dollars) and "error", in the order in which the answers come. The output is what a run that was stopped, or killed,
 goes on from: nothing is lost, and what is written isn't paid again.
 
+A wrong token, a used-up quota, a model that isn't there, or a service that can't be reached ends the run: rows that
+weren't answered for it are not in the output, and --resume does them.
+
 Exit codes: 0 every row has an answer; 1 some rows failed; 2 refused before any request; 3 stopped early, by --max-cost
 or by trouble that every other row would meet, too; 130 stopped by Ctrl-C, after what was under way.
 
@@ -173,13 +176,12 @@ def _carry_out(plan: Plan, gemma: AsyncGemma) -> int:
             try:
                 interrupted = asyncio.run(_run(plan, gemma, output, tally, display, only))
             except OSError as error:
-                tally.stopped = f"{plan.output} can't be written: {error.strerror}"
+                tally.stop(f"{plan.output} can't be written: {error.strerror}")
         console.print(display.summary(str(plan.output)), markup=False, soft_wrap=True)
     if tally.missing:
-        console.print(f"{tally.missing:,} rows of the input are not in {plan.output}; --resume does them", markup=False)
-    if interrupted:
-        return 130
-    return 3 if tally.stopped else int(tally.failed > 0 or tally.missing > 0)
+        told = f"{tally.missing:,} rows of the input are not in {plan.output}; --resume does them"
+        console.print(told, markup=False, soft_wrap=True)
+    return 130 if interrupted else tally.exit_code
 
 
 def _refuse_bad_lines(rows: Iterator[Row | BadRow]) -> None:
@@ -242,7 +244,7 @@ def _signals(tally: Tally) -> Generator[list[int], None, None]:
         if told and task is not None:
             task.cancel()
         told.append(number)
-        tally.stopped = "by a signal"
+        tally.stop("by a signal")
         typer.echo("\nEnding what is under way; once more ends at once.", err=True)
 
     for number in (signal.SIGINT, signal.SIGTERM):

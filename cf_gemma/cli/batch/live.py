@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from cf_gemma.cli.batch.records import of_answer, of_error
+from cf_gemma.cli.batch.breaker import Breaker
+from cf_gemma.cli.batch.records import of_error, of_outcome
 from cf_gemma.cli.batch.rows import BadRow
 from cf_gemma.cli.batch.workers import at_once
-from cf_gemma.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    GemmaError,
-    NotFound,
-    PermissionDenied,
-    QuotaExhausted,
-)
+from cf_gemma.errors import GemmaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cf_gemma import AsyncGemma
     from cf_gemma.cli.batch.output import Output
-    from cf_gemma.cli.batch.records import Record
     from cf_gemma.cli.batch.rows import Row
     from cf_gemma.cli.batch.tally import Tally
-
-HOPELESS: Final = (AuthenticationError, ConfigurationError, NotFound, PermissionDenied, QuotaExhausted)
-"""What every other row would come to as well: the run stops, and can be resumed."""
+    from cf_gemma.completion import Completion
 
 
 class Pace:
@@ -62,12 +53,14 @@ class LiveRun:
     ) -> None:
         self._gemma, self._output, self._tally = gemma, output, tally
         self._concurrency, self._max_cost = concurrency, max_cost
-        self._pace = Pace(rpm)
+        self._pace, self._breaker = Pace(rpm), Breaker(concurrency)
         self._under_way = 0
 
     async def run(self, rows: Iterator[Row | BadRow]) -> None:
         """Until the rows end, or the tally says `stopped`; what is under way then is still written."""
         await at_once(self._concurrency, lambda: self._work(rows))
+        for record in self._breaker.rest():
+            self._output.append(record)
 
     async def _work(self, rows: Iterator[Row | BadRow]) -> None:
         for row in rows:
@@ -79,24 +72,26 @@ class LiveRun:
             if self._over():
                 return
             self._under_way += 1
-            record = await self._record(row)
+            outcome = await self._outcome(row)
             self._under_way -= 1
-            if record is not None:
-                self._output.append(record)
+            self._settle(row, outcome)
 
     def _over(self) -> bool:
         tally = self._tally
         if self._max_cost is not None and tally.cost + tally.expected(self._under_way + 1) > self._max_cost:
-            tally.stopped = tally.stopped or f"the next row might have gone over --max-cost {self._max_cost:g}"
+            tally.stop(f"the next row might have gone over --max-cost {self._max_cost:g}")
         return bool(tally.stopped)
 
-    async def _record(self, row: Row) -> Record | None:
-        """A row's line; None when nothing can be said of it, because the run stops."""
+    async def _outcome(self, row: Row) -> Completion | GemmaError:
         try:
-            completion = await self._gemma.chat(row.messages, **row.options)
+            return await self._gemma.chat(row.messages, **row.options)
         except GemmaError as error:
-            if isinstance(error, HOPELESS) and "model" not in row.options:
-                self._tally.stopped = self._tally.stopped or str(error)
-                return None
-            return of_error(row, error)
-        return of_answer(row, completion)
+            return error
+
+    def _settle(self, row: Row, outcome: Completion | GemmaError) -> None:
+        """Writes what can be said of it; nothing yet, or never, where the service may be to blame."""
+        error = outcome if isinstance(outcome, GemmaError) else None
+        for record in self._breaker.settle(of_outcome(row, outcome), error, row.options):
+            self._output.append(record)
+        if self._breaker.tripped:
+            self._tally.stop(self._breaker.tripped)

@@ -12,10 +12,10 @@ from cf_gemma.batch import BatchHandle
 from cf_gemma.cli.batch.ids import IdSet
 from cf_gemma.cli.batch.output import write_line
 from cf_gemma.cli.batch.pending import pending
-from cf_gemma.cli.batch.records import of_answer, of_error
+from cf_gemma.cli.batch.records import of_error, of_outcome
 from cf_gemma.cli.batch.rows import BadRow, Row
 from cf_gemma.cli.batch.workers import at_once
-from cf_gemma.errors import BatchInterrupted, GemmaError, InvalidRequest, RequestTimeout
+from cf_gemma.errors import AuthenticationError, BatchInterrupted, GemmaError, InvalidRequest, PermissionDenied
 from cf_gemma.parameters import merged
 from cf_gemma.request import build
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cf_gemma import AsyncGemma
-    from cf_gemma.batch import BatchResult
     from cf_gemma.cli.batch.output import Output
     from cf_gemma.cli.batch.tally import Tally
+    from cf_gemma.completion import Completion
 
 CHUNK_ROWS: Final = 500
 CHUNK_BYTES: Final = 8_000_000
@@ -152,12 +152,12 @@ class QueuedRun:
     async def _hand_over(self, chunk: list[dict[str, Any]]) -> None:
         tally = self._tally
         if self._max_cost is not None and tally.cost + tally.expected(len(chunk)) > self._max_cost:
-            tally.stopped = tally.stopped or f"the next chunk might have gone over --max-cost {self._max_cost:g}"
+            tally.stop(f"the next chunk might have gone over --max-cost {self._max_cost:g}")
             return
         try:
             handle = await self._gemma.batch.submit(chunk)
         except GemmaError as error:
-            tally.stopped = tally.stopped or str(error)
+            tally.stop(str(error))
             if not isinstance(error, BatchInterrupted) or error.handle is None:
                 return
             handle = error.handle
@@ -167,24 +167,20 @@ class QueuedRun:
     async def _collect(self, handle: BatchHandle) -> None:
         try:
             results = await self._gemma.batch.wait(handle, timeout=PATIENCE)
-        except RequestTimeout as error:
-            self._tally.stopped = self._tally.stopped or str(error)
         except GemmaError as error:
-            if error.retryable:
-                self._tally.stopped = self._tally.stopped or str(error)
-                return
-            for reference in _references(handle):
-                self._write(_row(reference), error)
+            # An error that passes, or that is about who asks: the queue still has the chunk.
+            if error.retryable or isinstance(error, AuthenticationError | PermissionDenied):
+                self._tally.stop(str(error))
+            else:
+                for reference in _references(handle):
+                    self._write(_row(reference), error)
         else:
             for result in results:
-                self._write(_row(result.reference), result)
+                self._write(_row(result.reference), result.outcome)
 
-    def _write(self, row: Row, result: BatchResult | GemmaError) -> None:
-        if row.key in self._output.done:
-            return
-        outcome = result if isinstance(result, GemmaError) else result.outcome
-        of = of_error(row, outcome) if isinstance(outcome, GemmaError) else of_answer(row, outcome)
-        self._output.append(of)
+    def _write(self, row: Row, outcome: Completion | GemmaError) -> None:
+        if row.key not in self._output.done:
+            self._output.append(of_outcome(row, outcome))
 
 
 def _references(handle: BatchHandle) -> Iterator[str]:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 
+def of_outcome(row: Row, outcome: Completion | GemmaError) -> Record:
+    """The line of whatever came of a row that could be sent."""
+    return of_error(row, outcome) if isinstance(outcome, GemmaError) else of_answer(row, outcome)
+
+
 def of_answer(row: Row, completion: Completion) -> Record:
     """The line of an answer, which is an error's, too, when it isn't what was asked for."""
     record = {

@@ -28,7 +28,16 @@ class Tally:
     cost: float = 0.0
     """US dollars of the whole output."""
     stopped: str = ""
-    """Why the run ended before the input did."""
+    """Why the run ended, or ends, before the input did."""
+
+    def stop(self, why: str) -> None:
+        """Lets nothing begin any more. The first reason counts."""
+        self.stopped = self.stopped or why
+
+    @property
+    def exit_code(self) -> int:
+        """How it went, for who called the command."""
+        return 3 if self.stopped else int(self.failed > 0 or self.missing > 0)
 
     def add(self, record: Record, *, earlier: bool = False) -> None:
         """Counts a line of the output."""

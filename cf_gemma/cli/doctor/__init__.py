@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cf_gemma.cli.target import check_credentials
 from cf_gemma.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def doctor(
     if output is not None and not output.parent.is_dir():
         raise typer.BadParameter(f"{output} can't be written: {output.parent} is not a folder")
     try:
+        check_credentials(account, token, instead="pass --account and --token")
         examination = _examination(account, token, base_url, patience)
     except ConfigurationError as error:
         console.print(f"cf-gemma doctor: {error}", style="red", markup=False, soft_wrap=True)
@@ -114,8 +116,4 @@ def _conclude(
         console.print(f"The report is in {output}.", markup=False, soft_wrap=True)
 
 
-_HELP = """\
-Two things are needed, as options or in the environment:
-  --account  CLOUDFLARE_ACCOUNT_ID   32 hexadecimal digits, from the dashboard
-  --token    CLOUDFLARE_API_TOKEN    a token with the permission "Workers AI"
-To try the doctor itself: cf-gemma emulator, and then cf-gemma doctor with what that prints."""
+_HELP = "To try the doctor itself: cf-gemma emulator, and then cf-gemma doctor with what that prints."
