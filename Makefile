@@ -1,6 +1,6 @@
 # Everything below creates the environment it needs in .venv; nothing has to be installed by hand.
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint type format record clean
+.PHONY: help demo test fuzz ray lint type format record clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -20,6 +20,10 @@ test: .venv/dev ## Runs all tests, offline
 
 fuzz: .venv/dev ## Sends FUZZ_INPUTS (1000000) mutated answers through the decoder: 6 to 12 minutes
 	$(BIN)/python -m tests.faults.fuzz $(or $(FUZZ_INPUTS),1000000)
+
+ray: .venv/dev ## Installs Ray Data (612 MB) and tests its example with two workers
+	@scripts/progress.sh "Installing Ray Data" $(INSTALL) 'ray[data]'
+	$(BIN)/python -m pytest tests/batch/test_ray.py
 
 lint: .venv/dev ## Checks style and format
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The example with Ray Data; where Ray isn't installed (600 MB, and not among our tools) it is left out."""
+"""The example with Ray Data; where Ray isn't installed (`make ray` does that) it is left out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ print(table[["id", "text", "error"]].to_json(orient="records"))
 
 @pytest.mark.skipif(
     find_spec("ray") is None,
-    reason="needs ray[data], 612 MB: https://docs.ray.io/en/latest/ray-overview/installation.html",
+    reason="make ray installs it, 612 MB: https://docs.ray.io/en/latest/ray-overview/installation.html",
 )
 def test_two_workers_answer_every_row_once(tmp_path: Path) -> None:
     """Two local workers, each with its own client from the environment, write every row once into Parquet."""
