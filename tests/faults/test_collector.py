@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.faults.children import run
-from tests.faults.rows import STREAM, A
+from tests.faults.scenarios import STREAM, A
 from tests.faultserver import HOLD, FaultServer, chunk, stream_head
 
 ABANDON = """

@@ -13,7 +13,7 @@ from cf_gemma import AsyncGemma, Gemma
 from langchain_cf_gemma import ChatCloudflareGemma
 from llama_index_cf_gemma import CloudflareGemma
 from tests.faults.faces import SETTINGS
-from tests.faults.rows import A
+from tests.faults.scenarios import A
 from tests.faultserver import HOLD, FaultServer, chunk, stream_head
 
 ENDLESS = [stream_head(), chunk(A), chunk(A), HOLD]

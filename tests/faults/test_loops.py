@@ -17,7 +17,7 @@ from langchain_cf_gemma import ChatCloudflareGemma
 from llama_index_cf_gemma import CloudflareGemma
 from tests.faults.children import run
 from tests.faults.faces import SETTINGS
-from tests.faults.rows import GOOD, STREAM
+from tests.faults.scenarios import GOOD, STREAM
 from tests.faultserver import FaultServer
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.faults.children import run
-from tests.faults.rows import CLOSING, STREAM, A, bomb
+from tests.faults.scenarios import CLOSING, STREAM, A, bomb
 from tests.faultserver import Action, FaultServer, Repeat, chunk, reply, stream_head
 
 MIB = 1 << 20

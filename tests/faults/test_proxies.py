@@ -8,7 +8,7 @@ import pytest
 
 from cf_gemma.errors import ConfigurationError, ConnectionFailed
 from tests.faults.faces import CANARY, FACES, TOKEN, Face
-from tests.faults.rows import GOOD, STREAM
+from tests.faults.scenarios import GOOD, STREAM
 from tests.faultserver import FIN, FaultServer, head
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.load import dumpd, dumps
 
 from tests.faults.faces import CANARY, FACES, SETTINGS, Face
-from tests.faults.rows import GOOD
+from tests.faults.scenarios import GOOD
 from tests.faultserver import FaultServer
 
 if TYPE_CHECKING:

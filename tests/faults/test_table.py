@@ -16,7 +16,8 @@ import pytest
 
 from cf_gemma import errors as e
 from tests.faults.faces import ACCOUNT, CANARY, FACES, PROMPT, TOKEN, Face, Said
-from tests.faults.rows import ELSEWHERE, GOOD, REFUSED, WIRE, Refusal, Row
+from tests.faults.rows import ELSEWHERE, REFUSED, WIRE
+from tests.faults.scenarios import GOOD, Refusal, Row
 from tests.faultserver import FaultServer, reply
 
 if TYPE_CHECKING:
