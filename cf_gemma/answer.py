@@ -21,20 +21,27 @@ if TYPE_CHECKING:
 _KNOWN_TOP: Final = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "p", "response", "tool_calls", "finish_reason"}
 )
-_KNOWN_CHOICE: Final = frozenset({"index", "delta", "message", "finish_reason", "logprobs", "text"})
-_USUAL_CHOICE: Final = _KNOWN_CHOICE | {"matched_stop", "stop_reason", "token_ids"}
+_KNOWN_CHOICE: Final = frozenset({"index", "delta", "message", "finish_reason", "logprobs", "text", "token_ids"})
+_USUAL_CHOICE: Final = _KNOWN_CHOICE | {"matched_stop", "stop_reason"}
 """Keys that sit, null, in every chunk: looked at only when the choice ends."""
 _KNOWN_MESSAGE: Final = frozenset({"role", "content", "reasoning", "reasoning_content", "tool_calls", "function_call"})
 
 
 class AnswerBuilder:
-    """Collects what the service says of one answer."""
+    """Collects what the service says of one answer.
 
-    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+    Args:
+        headers: Those that it came with, lower case.
+        expected: How many choices were asked for.
+    """
+
+    def __init__(self, headers: Mapping[str, str] | None = None, *, expected: int = 1) -> None:
+        self._expected = expected
         self._headers = {name: value for name, value in (headers or {}).items() if name.startswith("cf-")}
         self._choices: dict[int, _ChoiceBuilder] = {}
         self._meter = UsageMeter()
         self._id = ""
+        self._seed = ""
         self._model = ""
         self._created = 0
         self._extra: dict[str, Any] = {}
@@ -47,24 +54,27 @@ class AnswerBuilder:
     @property
     def finished(self) -> bool:
         """Whether each choice's finish reason has come."""
-        return self.begun and all(choice.finish_reason for choice in self._choices.values())
+        finished = [choice for choice in self._choices.values() if choice.finish_reason]
+        return len(finished) >= max(self._expected, len(self._choices))
 
-    def add(self, chunk: dict[str, Any]) -> list[Delta]:
-        """The deltas of one chunk, or of one whole `chat.completion`."""
+    def add(self, chunk: dict[str, Any], deltas: list[Delta]) -> None:
+        """Takes one chunk, or one whole `chat.completion`, and puts what it says among `deltas`.
+
+        Raises ProtocolError for one that can't be read to its end; what came before the trouble is among them.
+        """
         if not self._id:
             self._head(chunk)
         if not _KNOWN_TOP.issuperset(chunk):
             self._extra.update(_told(chunk, _KNOWN_TOP))
         choices = chunk.get("choices")
         if not choices:
-            return self._native(chunk)
-        deltas: list[Delta] = []
+            self._native(chunk, deltas)
+            return
         for entry in _list(choices, "choices"):
             choice = _object(entry, "choices[]")
-            self._choice(choice.get("index")).add(choice, self._id, deltas)
+            self._choice(choice.get("index")).add(choice, self._seed, deltas)
         if usage := chunk.get("usage"):
             self._meter.add(_object(usage, "usage"))
-        return deltas
 
     def completion(self, *, ended: bool = True) -> Completion:
         """The answer so far. `ended`: the service said that it is whole, so every choice has a finish reason."""
@@ -89,20 +99,19 @@ class AnswerBuilder:
 
     def _head(self, chunk: dict[str, Any]) -> None:
         self._id = str(chunk.get("id") or "")
+        self._seed = self._id or self._headers.get("cf-ai-req-id") or self._headers.get("cf-ray") or ""
         self._model = str(chunk.get("model") or self._model)
         created = chunk.get("created")
         self._created = created if isinstance(created, int) else self._created
 
-    def _native(self, chunk: dict[str, Any]) -> list[Delta]:
+    def _native(self, chunk: dict[str, Any], deltas: list[Delta]) -> None:
         """A chunk without choices: the closing usage, the native tail, or a native answer of an older model."""
         if usage := chunk.get("usage"):
             self._meter.close(_object(usage, "usage"), total="response" in chunk)
         message = {"content": chunk.get("response"), "tool_calls": chunk.get("tool_calls")}
         reason = chunk.get("finish_reason")
-        deltas: list[Delta] = []
         if reason or message["content"] not in (None, "") or message["tool_calls"]:
-            self._choice(0).add({"message": message, "finish_reason": reason}, self._id, deltas)
-        return deltas
+            self._choice(0).add({"message": message, "finish_reason": reason}, self._seed, deltas)
 
 
 class _ChoiceBuilder:
@@ -115,8 +124,8 @@ class _ChoiceBuilder:
         self._logprobs: dict[str, Any] = {}
         self._extra: dict[str, Any] = {}
 
-    def add(self, entry: dict[str, Any], answer_id: str, deltas: list[Delta]) -> None:
-        """Takes an entry of `choices`, and puts what it says among `deltas`."""
+    def add(self, entry: dict[str, Any], seed: str, deltas: list[Delta]) -> None:
+        """Takes an entry of `choices`, and puts what it says among `deltas`. `seed` makes ids that were left out."""
         message = _object(entry.get("delta") or entry.get("message") or {}, "delta")
         # Some models send the same reasoning under both names; it counts once.
         if reasoning := message.get("reasoning_content") or message.get("reasoning"):
@@ -130,7 +139,7 @@ class _ChoiceBuilder:
             self._text.append(text)
             deltas.append(TextDelta(text, self.index))
         if calls := message.get("tool_calls") or _as_list(message.get("function_call")):
-            deltas += self._calls.feed(_list(calls, "tool_calls"), answer_id)
+            deltas += self._calls.feed(_list(calls, "tool_calls"), seed)
         self._remarks(entry, message)
 
     def _remarks(self, entry: dict[str, Any], message: dict[str, Any]) -> None:
@@ -138,6 +147,8 @@ class _ChoiceBuilder:
             self.finish_reason = str(reason)
         if logprobs := entry.get("logprobs"):
             _extend(self._logprobs, _object(logprobs, "logprobs"))
+        if tokens := entry.get("token_ids"):
+            _extend(self._extra, {"token_ids": tokens})
         if reason or not _USUAL_CHOICE.issuperset(entry):
             self._extra.update(_told(entry, _KNOWN_CHOICE))
         if not _KNOWN_MESSAGE.issuperset(message):

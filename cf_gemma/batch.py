@@ -97,7 +97,9 @@ class Batch(_Queue):
 
         Raises:
             InvalidRequest: One of them can't be sent; nothing was.
-            BatchInterrupted: Only the first parts were taken; `.handle` has them.
+            BatchInterrupted: Only the first parts were taken, and `.handle` has them; or nobody knows whether a part
+                was, because the connection was lost, or the time was up, after it had been sent. Such a part is not
+                sent again: it might be paid for twice.
             GemmaError: Nothing was taken.
         """
         batch = [item._replace(messages=self._with_images(item.messages)) for item in items(requests)]

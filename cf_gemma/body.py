@@ -7,7 +7,8 @@ import contextlib
 import socket
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 from cf_gemma.errors import GemmaError
 
@@ -79,12 +80,33 @@ class Body:
         self._open.discard(self)
 
 
-def begin(answer: AsyncGenerator[Item, None]) -> Awaitable[Item]:
-    """The first item of a generator that another one owns and closes.
+class Owned(Generic[Item]):
+    """A generator that another one owns: it was begun with `begin`, and is closed at the end of this context.
 
-    Kept from the event loop, which closes at its shutdown all the generators that it knows: two of them, one within the
-    other, get into each other's way.
+    Of two generators, one within the other, the event loop may know the outer one only, or closing them at its shutdown
+    gets them into each other's way. What it doesn't know the garbage collector would end at once, in whatever task is
+    running. So an owned generator is kept reachable, until its owner, which the loop closes, closes it.
     """
+
+    _open: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, set[object]]] = WeakKeyDictionary()
+
+    def __init__(self, answer: AsyncGenerator[Item, None]) -> None:
+        self._answer = answer
+        self._kept = self._open.setdefault(asyncio.get_running_loop(), set())
+
+    async def __aenter__(self) -> AsyncGenerator[Item, None]:
+        self._kept.add(self._answer)
+        return self._answer
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self._answer.aclose()
+        finally:
+            self._kept.discard(self._answer)
+
+
+def begin(answer: AsyncGenerator[Item, None]) -> Awaitable[Item]:
+    """The first item of a generator that is to be `Owned`: the event loop doesn't get to know of it."""
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(None, None)
     try:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from typing_extensions import override
 
 from cf_gemma import remote_images
-from cf_gemma.body import begin
+from cf_gemma.body import Owned, begin
 from cf_gemma.parameters import merged
 from cf_gemma.request import build
 from cf_gemma.settings import TIMEOUT, Settings
@@ -240,7 +239,7 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
         transport = await self._loaded()
         if request is None:
             request = await self._unblocked_request(messages, prompt, options, stream=True)
-        async with aclosing(transport.stream(request)) as items:
+        async with Owned(transport.stream(request)) as items:
             yield await begin(items)
             async for item in items:
                 yield item

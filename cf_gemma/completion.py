@@ -56,6 +56,8 @@ class ToolCall:
     """The arguments as the model wrote them: JSON text."""
     args: dict[str, Any]
     """The same, decoded."""
+    place: int = field(default=0, compare=False)
+    """Its place among the choice's calls, those that are invalid included: the `index` of its deltas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class InvalidToolCall:
     name: str
     arguments: str
     error: str
+    place: int = field(default=0, compare=False)
+    """Its place among the choice's calls, the valid ones included: the `index` of its deltas, if it had any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,13 @@ class Completion:
     def finish_reason(self) -> str | None:
         """Why the first choice ended."""
         return self.choices[0].finish_reason
+
+    @property
+    def thought_only(self) -> bool:
+        """Whether `max_tokens` ran out within the reasoning of the first choice, before anything of its answer came."""
+        choice = self.choices[0]
+        answered = choice.text.strip() or choice.tool_calls or choice.invalid_tool_calls
+        return choice.finish_reason == "length" and bool(choice.reasoning) and not answered
 
     @property
     def request_id(self) -> str | None:

@@ -24,7 +24,7 @@ GemmaError
 │   │   ├── CapacityExceeded              no machine free (3040)
 │   │   └── QuotaExhausted                daily allocation or credits used up (4006, 3036, 2021, 2045): never retried
 │   └── ServerError                       5xx
-├── BatchInterrupted                      only a part of a batch was handed over: `.handle`
+├── BatchInterrupted                      a batch was handed over in part, or perhaps: `.handle`
 ├── ReasoningBudgetExceeded               thinking used up `max_tokens` before the answer began
 └── ToolChoiceNotHonoured                 a tool call was required and the model made none
 """
@@ -116,6 +116,8 @@ class ConnectionFailed(GemmaError, ConnectionError):
     """No usable answer came: refused, reset, or closed before a word was said."""
 
     retryable = True
+    sent: bool = True
+    """Whether the request may have arrived; False when there was no connection to send it over."""
 
 
 class RequestTimeout(ConnectionFailed, TimeoutError):
@@ -207,9 +209,10 @@ class ServerError(ApiError):
 
 
 class BatchInterrupted(GemmaError):
-    """Only the first parts of a batch were handed over. `.handle` has them; the cause says what stopped the rest."""
+    """Only the first parts of a batch were handed over, or it isn't known whether one was. The cause says why."""
 
     handle: BatchHandle | None = None
+    """What was handed over for certain; None for nothing."""
 
 
 class ReasoningBudgetExceeded(GemmaError):

@@ -58,7 +58,7 @@ def attempts(
             raise AssertionError("a Send was not answered")
         if not isinstance(outcome, GemmaError):
             return outcome
-        wait = policy.wait(attempt, outcome, dice(), previous)
+        wait = policy.wait(attempt, outcome, dice(), previous, repeatable=request.repeatable)
         if wait is None or policy.too_late(clock() - begin + wait):
             raise outcome
         yield Sleep(wait, attempt, outcome)

@@ -34,7 +34,10 @@ class Inflater:
             return
         try:
             while chunk:
-                if self._inflate.eof:  # A gzip body may have several members, one after the other.
+                if self._inflate.eof:  # A gzip body may have several members in a row, and zeros at its end.
+                    chunk = chunk.lstrip(b"\0")
+                    if not chunk:
+                        return
                     self._inflate = zlib.decompressobj(self._window)
                 piece = self._inflate.decompress(chunk, PIECE)
                 chunk = self._inflate.unconsumed_tail or self._inflate.unused_data

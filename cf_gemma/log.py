@@ -19,6 +19,6 @@ def retry(step: Sleep) -> None:
 
 def noted(completion: Completion) -> Completion:
     """The same completion; a warning when thinking left no room for an answer."""
-    if completion.finish_reason == "length" and completion.reasoning and not completion.text:
+    if completion.thought_only:
         _log.warning("thinking used up max_tokens before the answer began: raise max_tokens, or set thinking=False")
     return completion

@@ -6,6 +6,8 @@ import difflib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from cf_gemma.errors import InvalidRequest
+from cf_gemma.secrecy import secret_in
+from cf_gemma.settings import SETTING_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +36,20 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
             raise InvalidRequest(f"{name} is not a parameter of this model; {_hint(name)}")
         if not rule.allows(value):
             raise InvalidRequest(f"{name} must be {rule.told}, not {_shown(value)}")
+    if secret := secret_in(parameters.get("extra_body", {})):
+        raise InvalidRequest(f"extra_body: {secret} looks like a secret, and bodies are logged, by gateways for one")
     return parameters
+
+
+def check_within(body: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest for a list or an object among a body's parameters that isn't as published."""
+    # Here, so that importing this package doesn't read the schema.
+    from cf_gemma.published import OPTIONS
+
+    for name, value in body.items():
+        if isinstance(value, list | dict) and (shape := OPTIONS.fields.get(name)) is not None:
+            for problem in shape.problems(value):
+                raise InvalidRequest(f"{name} is not as the model's published schema has it: {problem}")
 
 
 class _Rule(NamedTuple):
@@ -50,6 +65,8 @@ def _shown(value: object) -> str:
 def _hint(name: str) -> str:
     if name == "stream":
         return "call stream() for a stream"
+    if name in SETTING_NAMES:
+        return "it is a setting: give it when the model is made"
     near = difflib.get_close_matches(name, RULES, n=1)
     question = f"did you mean {near[0]}? " if near else ""
     return f"{question}What the schema doesn't have goes into extra_body"

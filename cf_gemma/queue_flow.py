@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from cf_gemma.batch_handle import BatchHandle, BatchPart, BatchResult, BatchStatus
-from cf_gemma.errors import BatchInterrupted, GemmaError, RequestTimeout
+from cf_gemma.errors import AuthenticationError, BatchInterrupted, GemmaError, PermissionDenied, RequestTimeout
 from cf_gemma.queue_replies import Answered, accepted, answered, results
 from cf_gemma.queue_requests import poll
 from cf_gemma.request import HttpRequest
+from cf_gemma.retry import untouched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +44,8 @@ class PollPolicy:
         return min(self.first * self.growth ** min(asked - 1, 50), self.longest)
 
 
+_DOUBT: Final = "the queue may have taken that part all the same, so it was not sent again: it would be paid for twice"
+
 QueueFlow = Generator[HttpRequest | Pause, dict[str, Any] | GemmaError | None, T]
 """Yields what to post or how long to wait, is sent what came back, and returns the result."""
 
@@ -50,7 +53,8 @@ QueueFlow = Generator[HttpRequest | Pause, dict[str, Any] | GemmaError | None, T
 def submitting(parts: Sequence[Part], model: str) -> QueueFlow[BatchHandle]:
     """Hands the parts over, one after the other.
 
-    Raises BatchInterrupted, with a handle to what was handed over, when a part after the first can't be.
+    Raises BatchInterrupted, with a handle to what was handed over, when a part after the first can't be, or when nobody
+    knows whether a part was.
     """
     done: list[BatchPart] = []
     for part in parts:
@@ -58,11 +62,12 @@ def submitting(parts: Sequence[Part], model: str) -> QueueFlow[BatchHandle]:
             reply = _told((yield part.request))
             done.append(BatchPart(accepted(reply), part.references))
         except GemmaError as error:
-            if not done:
+            doubtful = error.retryable and not untouched(error)
+            if not (done or doubtful):
                 raise
-            told = f"{len(done)} of {len(parts)} parts of the batch were handed over, and then: {error.message}"
-            interrupted = BatchInterrupted(told)
-            interrupted.handle = BatchHandle(tuple(done), model)
+            told = f"{len(done)} of {len(parts)} parts of the batch were handed over, and then: {error}"
+            interrupted = BatchInterrupted(f"{told}; {_DOUBT}" if doubtful else told)
+            interrupted.handle = BatchHandle(tuple(done), model) if done else None
             raise interrupted from error
     return BatchHandle(tuple(done), model)
 
@@ -94,16 +99,28 @@ def collecting(
         asked = 0
         while True:
             asked += 1
-            said, trouble = _heard((yield poll(settings, part.request_id, handle.model)))
+            try:
+                said, trouble = _heard((yield poll(settings, part.request_id, handle.model)))
+            except GemmaError as error:
+                found += _lost(handle, part, error)
+                break
             if said.state == "done":
+                found += results(part, said.responses)
                 break
             left = None if timeout is None else timeout - (clock() - begin)
             if left is not None and left <= 0:
                 raise trouble or RequestTimeout(f"the batch is not done yet ({said.state}); wait for it again later")
             pause = policy.pause(asked)
             yield Pause(pause if left is None else min(pause, left))
-        found += results(part, said.responses)
     return found
+
+
+def _lost(handle: BatchHandle, part: BatchPart, error: GemmaError) -> list[BatchResult]:
+    """The results of a part that failed as a whole, beside which others have answers; without others, the error."""
+    about_us = isinstance(error, AuthenticationError | PermissionDenied)
+    if len(handle.parts) == 1 or part.references is None or about_us:
+        raise error
+    return [BatchResult(reference, error) for reference in part.references]
 
 
 def _heard(reply: dict[str, Any] | GemmaError | None) -> tuple[Answered, GemmaError | None]:

@@ -93,8 +93,7 @@ def _outcome(response: dict[str, Any]) -> Completion | GemmaError:
         return ProtocolError("the queue's result has neither choices nor a response")
     answer = AnswerBuilder()
     try:
-        for _ in answer.add(found):
-            pass
+        answer.add(found, [])
     except ProtocolError as error:
         return error
     return answer.completion()

@@ -81,7 +81,8 @@ def parts(settings: Settings, parameters: Mapping[str, Any], batch: Sequence[Ite
     for end in _ends([len(request.body) for request in built]):
         body = _HEAD + b",".join(request.body for request in built[start:end]) + _TAIL
         references = tuple(item.reference for item in batch[start:end])
-        found.append(Part(references, _queued(built[start], body)))
+        # Handed over twice, it would be paid for twice.
+        found.append(Part(references, replace(_queued(built[start], body), repeatable=False)))
         start = end
     return found
 

@@ -33,6 +33,9 @@ BODY_LIMIT: Final = 32 * 1024 * 1024
 BARE_BODY_LIMIT: Final = 4 * BODY_LIMIT
 """Bytes that a bare object may have: the queue's has the answers to many requests."""
 
+STREAM_LIMIT: Final = 128 * 1024 * 1024
+"""Bytes that a stream may have: more than the model's whole context comes to, with an event for each token."""
+
 ERROR_BODY_LIMIT: Final = 64 * 1024
 """Bytes that are read of an error."""
 
@@ -64,13 +67,15 @@ class Reception:
             refusal = reply.api_error(error.message, headers, status)
             refusal.retry_after = retry_after(headers, now)
             raise refusal from None
-        self._answer = AnswerBuilder(headers)
+        self._answer = AnswerBuilder(headers, expected=request.choices)
         self._body = bytearray()
+        self._streamed = 0
         self._object: dict[str, Any] = {}
         self._stream: ChatStream | None = None
         kind = headers.get("content-type", "").lower()
-        self._undecided = not kind and request.stream and status < 300
-        if status < 300 and "event-stream" in kind:
+        streams = status < 300 and "event-stream" in kind
+        self._undecided = streams or (not kind and request.stream and status < 300)
+        if streams:
             self._stream = ChatStream(headers, self._answer)
 
     @property
@@ -86,9 +91,9 @@ class Reception:
         return self._stream is not None and self._stream.finished
 
     @property
-    def events(self) -> int:
-        """How many events of a stream have come."""
-        return 0 if self._stream is None else self._stream.events
+    def progress(self) -> int:
+        """A number that grows as long as something comes: a stream's events that say something, a body's bytes."""
+        return len(self._body) if self._stream is None else self._stream.events
 
     def feed(self, raw: bytes) -> Iterator[Delta]:
         """The deltas in these bytes."""
@@ -96,10 +101,11 @@ class Reception:
             for piece in self._inflater.feed(raw):
                 if self._undecided:
                     self._decide(piece)
-                if self._stream is not None:
-                    yield from self._stream.feed(piece)
-                else:
+                if self._stream is None:
                     self._collect(piece)
+                else:
+                    yield from self._stream.feed(piece)
+                    self._count(piece)
         except ProtocolError as error:
             if self._stream is not None:
                 error.partial = self._stream.partial()
@@ -157,12 +163,19 @@ class Reception:
         return StreamTruncated(told, request_id=request_id, partial=self._stream.partial())
 
     def _decide(self, piece: bytes) -> None:
-        """Without a content type, the first byte tells an event stream from JSON and HTML."""
+        """The first byte tells an event stream from JSON and HTML, which some servers send by its name, too."""
         beginning = piece.lstrip()
         if beginning:
             self._undecided = False
-            if beginning[:1] not in b"{<":
+            if beginning[:1] in b"{<":
+                self._stream = None
+            elif self._stream is None:
                 self._stream = ChatStream(self._headers, self._answer)
+
+    def _count(self, piece: bytes) -> None:
+        self._streamed += len(piece)
+        if self._streamed > STREAM_LIMIT:
+            raise ResponseTooLarge(f"the stream is larger than {STREAM_LIMIT} bytes")
 
     def _collect(self, piece: bytes) -> None:
         if self._status >= 300:
@@ -173,19 +186,24 @@ class Reception:
 
 
 class StallWatch:
-    """Notices a stream that stays open and says nothing: bytes that keep a connection alive aren't words."""
+    """Notices an answer that goes on and says nothing: bytes that keep a connection alive aren't words."""
 
     def __init__(self, limit: float | None, now: float) -> None:
         self._limit = limit
         self._since = now
-        self._events = 0
+        self._progress = 0
 
-    def overdue(self, events: int, now: float) -> float | None:
-        """The limit in seconds, once no event has come for that long."""
-        if events != self._events:
-            self._events, self._since = events, now
-            return None
-        return self._limit if self._limit is not None and now - self._since > self._limit else None
+    def over(self, reception: Reception, now: float) -> bool:
+        """Whether the limit has passed without progress, and the answer is whole. Raises when it isn't."""
+        progress = reception.progress
+        if progress != self._progress:
+            self._progress, self._since = progress, now
+            return False
+        if self._limit is None or now - self._since <= self._limit:
+            return False
+        if not reception.finished:
+            raise reception.silent(self._limit)
+        return True
 
 
 def _called(completion: Completion) -> bool:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 FETCH_LIMIT: Final = 10_000_000
 """Bytes that an image on the web may have."""
 
+FETCH_SECONDS: Final = 60.0
+"""Seconds that one image may take to come, however steadily it drips."""
+
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -28,10 +31,12 @@ class RemoteImage:
     url: str
     host: str
     port: int
+    since: float
+    """When it was begun with, in seconds of any clock."""
     data: bytearray = field(default_factory=bytearray, repr=False)
 
     @classmethod
-    def at(cls, url: str) -> Self:
+    def at(cls, url: str, now: float = 0.0) -> Self:
         """The image with this URL, not asked for yet."""
         try:
             parts = urlsplit(url)
@@ -40,7 +45,7 @@ class RemoteImage:
             raise UnsupportedContent("an image's URL is malformed") from None
         if parts.scheme != "https" or not host or parts.username is not None:
             raise UnsupportedContent("an image's URL must begin with https:// and name a host, without a user")
-        return cls(url, host, port)
+        return cls(url, host, port, now)
 
     def message(self, resolved: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
         """What to GET: at the very address that was checked, under the host's name. `resolved` is of getaddrinfo.
@@ -65,9 +70,11 @@ class RemoteImage:
         if headers.get("content-encoding", "identity") != "identity":
             raise self.missing("it came compressed, which was not asked for")
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes, now: float) -> None:
         """Takes a piece of the image."""
         self.data.extend(chunk)
+        if now - self.since > FETCH_SECONDS:
+            raise self.missing(f"it took longer than {FETCH_SECONDS:g} s")
         if len(self.data) > FETCH_LIMIT:
             raise self.missing(f"it is larger than {FETCH_LIMIT:,} bytes")
 

@@ -60,7 +60,13 @@ def deltas(answer: AnswerBuilder, status: int, headers: Mapping[str, str], body:
             status=status,
             request_id=request_id(headers),
         )
-    yield from answer.add(result)
+    said: list[Delta] = []
+    try:
+        answer.add(result, said)
+    except ProtocolError as error:
+        error.partial = answer.completion(ended=False) if answer.begun else None
+        raise
+    yield from said
 
 
 def checked(status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic_core import from_json, to_json
 from cf_gemma.errors import InvalidRequest
 from cf_gemma.jsonobject import as_object
 from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
-from cf_gemma.parameters import LIMITS
+from cf_gemma.parameters import LIMITS, check_within
 from cf_gemma.settings import Settings, checked_headers
 from cf_gemma.turns import wire_messages
 
@@ -40,8 +40,12 @@ class HttpRequest:
     """Whether the answer comes as an event stream."""
     requires_call: bool = False
     """Whether a tool call was required, which this model doesn't always heed (cloudflare/ai#561)."""
+    choices: int = 1
+    """How many answers were asked for."""
     bare: bool = False
     """Whether what comes back is no answer of the model's, but an object that its Completion has in `extra`."""
+    repeatable: bool = True
+    """Whether it may be sent again when nobody knows if the service acted on it."""
 
 
 def build(
@@ -74,6 +78,7 @@ def build(
     _set_tools(body)
     _set_thinking(body, parameters.get("thinking"))
     _set_response_format(body)
+    check_within(body)
     extra = _extra(parameters)
     if not LIMITS.isdisjoint(extra):
         body = {name: value for name, value in body.items() if name not in LIMITS}
@@ -92,6 +97,7 @@ def build(
         body=_encoded(body) if limited else _encoded_within_window(body),
         stream=stream,
         requires_call=_requires_call(body),
+        choices=_choices(body),
     )
 
 
@@ -129,7 +135,8 @@ def _set_tools(body: dict[str, Any]) -> None:
 def _checked_tool(tool: Any, place: str) -> str:
     """The tool's name."""
     given = as_object(tool) or {}
-    function = (as_object(given.get("function")) or {}) if given.get("type") == "function" else {}
+    kind = given.get("type")
+    function = (as_object(given.get(kind)) or {}) if kind in ("function", "custom") else {}
     name = function.get("name")
     if not isinstance(name, str) or not name:
         raise InvalidRequest(f'{place} must be {{"type": "function", "function": {{"name": …, "parameters": …}}}}')
@@ -189,6 +196,11 @@ def _streams(settings: Settings, body: dict[str, Any]) -> bool:
         return bool(settings.wire_streaming)
     limit = body.get("max_tokens") or body.get("max_completion_tokens")
     return not isinstance(limit, int) or limit > LONG_ANSWER
+
+
+def _choices(body: dict[str, Any]) -> int:
+    asked = body.get("n")
+    return asked if isinstance(asked, int) else 1
 
 
 def _requires_call(body: dict[str, Any]) -> bool:

@@ -27,10 +27,11 @@ class ChatStream:
         self.done = False
         """Whether `[DONE]` has come: nothing after it counts."""
         self.events = 0
-        """How many events have come. Comments, which servers send to keep a connection alive, aren't events."""
+        """How many events have said something. What only keeps a connection alive doesn't: comments, empty deltas."""
         self._headers = headers
         self._decoder = EventDecoder(event_limit)
         self._answer = answer or AnswerBuilder(headers)
+        self._trouble: GemmaError | None = None
 
     @property
     def finished(self) -> bool:
@@ -42,6 +43,8 @@ class ChatStream:
         try:
             for data, kind in self._decoder.feed(chunk):
                 yield from self._deltas(data, kind)
+                if self._trouble is not None:
+                    raise self._trouble
         except GemmaError as error:
             error.partial = self.partial()
             raise
@@ -51,6 +54,8 @@ class ChatStream:
         try:
             if (event := self._decoder.close()) is not None:
                 yield from self._deltas(*event)
+                if self._trouble is not None:
+                    raise self._trouble
         except ProtocolError:
             # The body was cut within this event; completion() judges whether the answer is.
             return
@@ -60,10 +65,12 @@ class ChatStream:
 
     def completion(self) -> Completion:
         """The whole answer. Raises StreamTruncated when it isn't whole."""
-        if self.finished:
+        if self.finished and self._answer.begun:
             return self._answer.completion()
         raise StreamTruncated(
-            "the stream ended without a finish reason and without [DONE]; error.partial has what had arrived",
+            "the stream ended without an answer"
+            if self.done
+            else "the stream ended without a finish reason and without [DONE]; error.partial has what had arrived",
             request_id=reply.request_id(self._headers),
             partial=self.partial(),
         )
@@ -73,23 +80,34 @@ class ChatStream:
         return self._answer.completion(ended=False) if self._answer.begun else None
 
     def _deltas(self, data: bytes, kind: bytes) -> Sequence[Delta]:
+        """What one event says. What is wrong with it is raised when that has been handed out."""
         if self.done or not (data or kind == b"error"):
             return ()
-        self.events += 1
         if data == b"[DONE]":
             self.done = True
             return ()
         if kind == b"error":
             raise self._error(data)
+        chunk = self._chunk(data)
+        deltas: list[Delta] = []
+        if ("choices" not in chunk or "error" in chunk or "errors" in chunk) and reply.is_error(chunk):
+            self._trouble = reply.api_error(chunk, self._headers)
+            if not chunk.get("choices"):
+                return deltas
+        try:
+            self._answer.add(chunk, deltas)
+        except ProtocolError as error:
+            self._trouble = self._trouble or error
+        if deltas or chunk.get("usage"):
+            self.events += 1
+        return deltas
+
+    def _chunk(self, data: bytes) -> dict[str, Any]:
         try:
             chunk = as_object(from_json(data, allow_inf_nan=False))
         except ValueError:
             chunk = None
-        if chunk is None:
-            chunk = reply.decoded(data, self._headers)
-        if ("choices" not in chunk or "error" in chunk or "errors" in chunk) and reply.is_error(chunk):
-            raise reply.api_error(chunk, self._headers)
-        return self._answer.add(chunk)
+        return reply.decoded(data, self._headers) if chunk is None else chunk
 
     def _error(self, data: bytes) -> GemmaError:
         payload: dict[str, Any] | str

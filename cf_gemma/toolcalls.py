@@ -52,14 +52,22 @@ class ToolCallAssembler:
         return valid, tuple(result for result in results if isinstance(result, InvalidToolCall))
 
     def _call(self, piece: _Piece) -> _Call | None:
-        call = self._by_index.get(piece.index)
+        """The call that this is a piece of; None for a piece that says nothing, or nothing new."""
+        call = self._known(piece)
         if call is not None and not piece.begins_after(call):
-            return call
+            return None if piece.repeats(call) else call
         if piece.empty:
             return None
         call = self._by_index[piece.index] = _Call(len(self._calls))
         self._calls.append(call)
         return call
+
+    def _known(self, piece: _Piece) -> _Call | None:
+        if not piece.indexed and piece.id:
+            for call in self._calls:
+                if call.wire_id == piece.id:
+                    return call
+        return self._by_index.get(piece.index)
 
     def _advance(self, call: _Call, piece: _Piece, answer_id: str) -> Iterator[ToolCallDelta]:
         call.wire_id = call.wire_id or piece.id
@@ -99,19 +107,22 @@ class _Call:
         args = as_object(_decoded(arguments))
         identity = self.id or self.wire_id
         if not self.name:
-            return InvalidToolCall(identity, "", arguments, "the call has no function name")
+            return InvalidToolCall(identity, "", arguments, "the call has no function name", self.place)
         if args is not None:
-            return ToolCall(identity, self.name, arguments, args)
-        return InvalidToolCall(identity, self.name, arguments, "the arguments are not a complete JSON object")
+            return ToolCall(identity, self.name, arguments, args, self.place)
+        return InvalidToolCall(
+            identity, self.name, arguments, "the arguments are not a complete JSON object", self.place
+        )
 
 
 class _Piece:
-    __slots__ = ("arguments", "id", "index", "name")
+    __slots__ = ("arguments", "id", "index", "indexed", "name")
 
     def __init__(self, entry: dict[str, Any], place: int) -> None:
         # Native calls have name and arguments at the top.
         source = as_object(entry.get("function")) or entry
         index = entry.get("index")
+        self.indexed = isinstance(index, int)
         self.index: int = index if isinstance(index, int) else place
         self.id = str(entry.get("id") or "")
         self.name = str(source.get("name") or "")
@@ -130,8 +141,15 @@ class _Piece:
         other_id = bool(self.id and call.wire_id and self.id != call.wire_id)
         if other_id and self.name and call.name:
             return True
+        if self.name and call.name and self.name != call.name and not self.id:
+            return True
         name_again = bool(self.name and call.name and self.arguments and not self.id)
         return (other_id or name_again) and call.whole()
+
+    def repeats(self, call: _Call) -> bool:
+        """Whether this is, once more, the whole of a call that is whole already."""
+        same = self.id and (self.id, self.name) == (call.wire_id, call.name)
+        return bool(same) and self.arguments == "".join(call.parts) and call.whole()
 
 
 def _decoded(arguments: str) -> object:

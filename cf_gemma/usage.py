@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from cf_gemma.completion import Usage
@@ -41,8 +42,14 @@ class UsageMeter:
 
     def usage(self) -> Usage | None:
         """The whole answer's usage so far; None when none was reported."""
-        if self._total is not None:
-            return _combined([_Run(self._total)], _added_up)
+        told = self._told()
+        if self._total is None:
+            return told
+        total = _combined([_Run(self._total)], _added_up)
+        return replace(total, neurons=told.neurons) if told and total.neurons is None else total
+
+    def _told(self) -> Usage | None:
+        """What the chunks with choices report together."""
         if not self._runs:
             return None
         # Increments count the prompt once, running totals again and again.

@@ -9,37 +9,22 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from pydantic import AliasChoices, BaseModel
 
 from cf_gemma.errors import ConfigurationError, InvalidRequest
+from cf_gemma.model import MODEL
+from cf_gemma.secrecy import secret_in
+from langchain_cf_gemma.parts import mapping_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from cf_gemma import Options
 
-OPTION_FIELDS: Final = (
-    "model",
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "stop",
-    "seed",
-    "frequency_penalty",
-    "presence_penalty",
-    "logit_bias",
-    "logprobs",
-    "top_logprobs",
-    "n",
-    "thinking",
-    "reasoning_effort",
-    "extra_body",
-)
-"""Fields of the chat model that are request parameters under the same name; each can be given per call, too."""
-
 _OTHER_NAMES: Final = {"model_name": "model", "stop_sequences": "stop", "max_completion_tokens": "max_tokens"}
 _LANGCHAINS_OWN: Final = frozenset({"stream", "stream_usage"})
 """Call arguments that LangChain or the chat model reads, and the service must not see."""
 
-_SECRET: Final = re.compile(
-    r"(^|[_-])(api[_-]?key|token|secret|password|passwd|authorization|credentials?)$", re.IGNORECASE
+_SECRET_HEADER: Final = re.compile(
+    r"authorization|cookie|secret|passw|credential|(api|auth|access|private)[-_]?key|(^|[-_])token$|^(x-)?key$",
+    re.IGNORECASE,
 )
 
 
@@ -62,8 +47,9 @@ def call_options(fields: Mapping[str, Any], stop: list[str] | None, given: Mappi
     """The parameters of one call: the model's own fields, and above them what the call gives.
 
     Raises:
-        InvalidRequest: `extra_body` holds something that looks like a secret.
+        InvalidRequest: See `refuse_secrets`.
     """
+    refuse_secrets(given)
     options = dict(fields)
     for name, value in given.items():
         if value is not None and name not in _LANGCHAINS_OWN:
@@ -72,12 +58,26 @@ def call_options(fields: Mapping[str, Any], stop: list[str] | None, given: Mappi
         options["stop"] = stop
     if not options.get("stop", True):  # LangChain's standard tests say [] for none.
         del options["stop"]
-    refuse_secrets(options.get("extra_body") or {})
     return cast("Options", options)
 
 
-def refuse_secrets(extra_body: Mapping[str, Any]) -> None:
-    """Raises InvalidRequest when a body field looks like a secret: bodies are logged, by gateways for one."""
-    for name in extra_body:
-        if _SECRET.search(name):
-            raise InvalidRequest(f"extra_body: {name} looks like a secret, and is never sent in the body.")
+def reading(options: Options) -> dict[str, Any]:
+    """How the answer to a call is to be read: `model`, its id, and `unfenced`, whether its text is JSON."""
+    wanted = options.get("response_format") or {}
+    return {"model": options.get("model") or MODEL, "unfenced": wanted.get("type") in {"json_schema", "json_object"}}
+
+
+def refuse_secrets(given: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest when `extra_headers` or `extra_body` of a call hold what looks like a secret.
+
+    Arguments of a call are shown to tracers, stand in the keys of caches and in the `repr` of a bound model; bodies are
+    logged, too, by gateways for one.
+    """
+    for name in mapping_of(given.get("extra_headers")):
+        if _SECRET_HEADER.search(str(name)):
+            raise InvalidRequest(
+                f"extra_headers: {name} looks like a secret, and tracers see the arguments of a call. "
+                "Give it to the model, in default_headers, which are shown nowhere."
+            )
+    if secret := secret_in(mapping_of(given.get("extra_body"))):
+        raise InvalidRequest(f"extra_body: {secret} looks like a secret, and is never sent in the body.")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.utils.utils import LC_ID_PREFIX
 from typing_extensions import override
 
 from cf_gemma import TextDelta
-from cf_gemma.model import MODEL
-from langchain_cf_gemma.arguments import call_options
+from langchain_cf_gemma.arguments import reading
 from langchain_cf_gemma.chunks import Chunks, to_result
 from langchain_cf_gemma.errors import InvalidRequest, as_langchain
 from langchain_cf_gemma.events import Events
 from langchain_cf_gemma.messages import to_wire
 from langchain_cf_gemma.queued import QueuedGemma
-from langchain_cf_gemma.structured import answer_format, parsed, parser_for, to_response_format, tool_name
+from langchain_cf_gemma.structured import answer_format, forced_tool, parsed, parser_for, to_response_format
 from langchain_cf_gemma.tools import to_tool_choice, to_tools
 
 if TYPE_CHECKING:
@@ -206,7 +205,7 @@ class ChatCloudflareGemma(QueuedGemma):
         options = self._options(stop, kwargs)
         with as_langchain():
             completion = self.client.chat(to_wire(messages), **options)
-        return to_result(completion, _model(options), unfenced=_is_json(options))
+        return to_result(completion, **reading(options))
 
     @override
     async def _agenerate(
@@ -219,7 +218,7 @@ class ChatCloudflareGemma(QueuedGemma):
         options = self._options(stop, kwargs)
         with as_langchain():
             completion = await self.async_client.chat(to_wire(messages), **options)
-        return to_result(completion, _model(options), unfenced=_is_json(options))
+        return to_result(completion, **reading(options))
 
     @override
     def _stream(
@@ -268,7 +267,8 @@ class ChatCloudflareGemma(QueuedGemma):
         events = Events(f"{LC_ID_PREFIX}-{run_manager.run_id}", **facts)
         with as_langchain(), closing(self.client.stream(to_wire(messages), **options)) as answer:
             for said in answer:
-                if isinstance(said, TextDelta):  # Tracers take the time to the first token from this.
+                # Tracers take the time to the first token from this.
+                if isinstance(said, TextDelta) and not said.choice:
                     run_manager.on_llm_new_token(said.text)
                 yield from events.of(said)
             yield from events.end()
@@ -286,16 +286,12 @@ class ChatCloudflareGemma(QueuedGemma):
         with as_langchain():
             async with aclosing(self.async_client.stream(to_wire(messages), **options)) as answer:
                 async for said in answer:
-                    if isinstance(said, TextDelta):
+                    if isinstance(said, TextDelta) and not said.choice:
                         await run_manager.on_llm_new_token(said.text)
                     for event in events.of(said):
                         yield event
             for event in events.end():
                 yield event
-
-    def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> Options:
-        with as_langchain():
-            return call_options(self._option_fields(), stop, kwargs)
 
     def _streamed(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
         """The parameters of a streamed call, and what its chunks must know of them."""
@@ -304,7 +300,7 @@ class ChatCloudflareGemma(QueuedGemma):
             raise InvalidRequest("n must be 1 in a stream: use generate(), with disable_streaming=True.")
         usage = kwargs.get("stream_usage")
         usage = self.stream_usage if usage is None else usage
-        return options, {"model": _model(options), "usage": usage, "unfenced": _is_json(options)}
+        return options, {**reading(options), "usage": usage}
 
     # --- Tools and structured output ---------------------------------------------------------------------------------
 
@@ -381,19 +377,9 @@ class ChatCloudflareGemma(QueuedGemma):
         with as_langchain():
             parser = parser_for(schema, method)
             if method == "function_calling":
-                forced = tool_name(schema)
-                kwargs |= {"tool_choice": forced, "strict": strict, "parallel_tool_calls": False}
-                llm = self.bind_tools([cast("Tool", schema)], **kwargs)
+                tool = forced_tool(schema, strict=strict)
+                kwargs |= {"tool_choice": tool["function"]["name"], "parallel_tool_calls": False}
+                llm = self.bind_tools([tool], **kwargs)
             else:
                 llm = self.bind(response_format=answer_format(schema, method, strict=strict), **kwargs)
         return parsed(llm, parser, method, include_raw=include_raw)
-
-
-def _model(options: Options) -> str:
-    return options.get("model") or MODEL
-
-
-def _is_json(options: Options) -> bool:
-    """Whether the answer's text is to be JSON."""
-    wanted = options.get("response_format") or {}
-    return wanted.get("type") in {"json_schema", "json_object"}

@@ -7,6 +7,7 @@ concatenates the strings that two chunks repeat.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, cast
@@ -17,14 +18,16 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.json import parse_partial_json
 
-from cf_gemma import Completion, ReasoningDelta, TextDelta
+from cf_gemma import Choice, Completion, InvalidToolCall, ReasoningDelta, TextDelta, ToolCall, Usage
+from langchain_cf_gemma.calls import CallOrder
 from langchain_cf_gemma.fences import FenceStripper, without_fence
+from langchain_cf_gemma.messages import reasoning_of
 from langchain_cf_gemma.translator import PROVIDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cf_gemma import Choice, Delta, InvalidToolCall, Usage
+    from cf_gemma import Delta, ToolCallDelta
 
 _PROVIDED = {"model_provider": PROVIDER}
 _REPLICA = "-external"
@@ -34,7 +37,7 @@ _STOPPED_BY = frozenset({"matched_stop", "stop_reason"})
 
 
 class Chunks:
-    """One stream's deltas as chunks, each of which holds one kind of content."""
+    """One stream's deltas as chunks, each of which holds one kind of content. Of several choices, the first's."""
 
     def __init__(self, model: str, *, usage: bool = True, unfenced: bool = False) -> None:
         """For a stream of this model.
@@ -47,45 +50,38 @@ class Chunks:
         self._model = model
         self._usage = usage
         self._fence = FenceStripper() if unfenced else None
-        self._places: dict[str, int] = {}
+        self._calls = CallOrder()
 
     def of(self, said: Delta | Completion) -> Iterator[ChatGenerationChunk]:
         """The chunks for one thing said: one for a delta; for the completion, all that ends the stream."""
-        if isinstance(said, TextDelta):
+        if isinstance(said, Completion):
+            yield from self._end(said)
+        elif said.choice:
+            return
+        elif isinstance(said, TextDelta):
             text = self._fence.feed(said.text) if self._fence else said.text
             if text:
                 yield _said(text, {})
         elif isinstance(said, ReasoningDelta):
             yield _said("", {"reasoning_content": said.text})
-        elif isinstance(said, Completion):
-            yield from self._end(said)
         else:
-            if said.id is not None:
-                self._places[said.id] = said.index
-            call = tool_call_chunk(name=said.name, args=said.arguments, id=said.id, index=said.index)
-            yield _chunk(tool_call_chunks=[call])
+            for delta in self._calls.of(said):
+                yield _called(delta)
 
     def _end(self, completion: Completion) -> Iterator[ChatGenerationChunk]:
         choice = completion.choices[0]
         if self._fence and (rest := self._fence.close()):
             yield _chunk(rest)
+        for delta in self._calls.rest((*choice.tool_calls, *choice.invalid_tool_calls)):
+            yield _called(delta)
         for call in choice.invalid_tool_calls:
-            yield self._marked_invalid(call)
+            if suffix := breaking_suffix(call.arguments):
+                yield _chunk(tool_call_chunks=[tool_call_chunk(args=suffix, index=call.place)])
         yield _chunk(
             response_metadata=response_metadata(completion, choice, self._model),
             usage_metadata=usage_metadata(completion.usage) if self._usage and completion.usage else None,
             chunk_position="last",
         )
-
-    def _marked_invalid(self, call: InvalidToolCall) -> ChatGenerationChunk:
-        suffix = breaking_suffix(call.arguments)
-        place = self._places.get(call.id)
-        if place is None:  # A call that never got its name was never shown.
-            place = self._places[call.id] = len(self._places)
-            mark = tool_call_chunk(name=call.name, args=call.arguments + suffix, id=call.id or None, index=place)
-        else:
-            mark = tool_call_chunk(args=suffix, index=place)
-        return _chunk(tool_call_chunks=[mark])
 
 
 def to_result(completion: Completion, model: str, *, unfenced: bool = False) -> ChatResult:
@@ -126,10 +122,48 @@ def to_message(completion: Completion, choice: Choice, model: str) -> AIMessage:
         additional_kwargs={"reasoning_content": choice.reasoning} if choice.reasoning else {},
         tool_calls=[tool_call(name=call.name, args=call.args, id=call.id) for call in choice.tool_calls],
         invalid_tool_calls=[
-            invalid_tool_call(name=call.name, args=call.arguments, id=call.id or None, error=call.error)
+            invalid_tool_call(name=call.name or None, args=call.arguments, id=call.id or None, error=call.error)
             for call in choice.invalid_tool_calls
         ],
         response_metadata=response_metadata(completion, choice, model),
+    )
+
+
+def to_completion(message: AIMessage) -> Completion:
+    """The completion that one of our messages was made of, as far as the message tells: an error's `partial`."""
+    told = message.response_metadata
+    choice = Choice(
+        text=message.text,
+        reasoning=reasoning_of(message),
+        tool_calls=tuple(
+            ToolCall(call["id"] or "", call["name"], json.dumps(call["args"], ensure_ascii=False), call["args"])
+            for call in message.tool_calls
+        ),
+        invalid_tool_calls=tuple(
+            InvalidToolCall(call["id"] or "", call["name"] or "", call["args"] or "", call["error"] or "")
+            for call in message.invalid_tool_calls
+        ),
+        finish_reason=told.get("finish_reason"),
+        logprobs=told.get("logprobs"),
+    )
+    return Completion(
+        choices=(choice,),
+        usage=_usage(told["token_usage"]) if "token_usage" in told else None,
+        id=told.get("id", ""),
+        model=told.get("model_name", ""),
+        created=told.get("created", 0),
+        headers=told.get("headers", {}),
+    )
+
+
+def _usage(told: dict[str, Any]) -> Usage:
+    return Usage(
+        told["prompt_tokens"],
+        told["completion_tokens"],
+        told["total_tokens"],
+        cached_tokens=told.get("prompt_tokens_details", {}).get("cached_tokens"),
+        reasoning_tokens=told.get("completion_tokens_details", {}).get("reasoning_tokens"),
+        neurons=told.get("neurons"),
     )
 
 
@@ -185,6 +219,11 @@ def _accepted(arguments: str) -> bool:
 def _chunk(content: str = "", **fields: Any) -> ChatGenerationChunk:
     fields.setdefault("response_metadata", _PROVIDED)
     return ChatGenerationChunk(message=AIMessageChunk(content=content, **fields))
+
+
+def _called(delta: ToolCallDelta) -> ChatGenerationChunk:
+    call = tool_call_chunk(name=delta.name or None, args=delta.arguments, id=delta.id or None, index=delta.index)
+    return _chunk(tool_call_chunks=[call])
 
 
 def _said(text: str, additional_kwargs: dict[str, Any]) -> ChatGenerationChunk:

@@ -1,17 +1,21 @@
 """What the model says -> LangChain's stream of events (v3). Pure.
 
-A block is finished as soon as it is complete: reasoning when the answer begins, a tool call when the next one begins.
-So a tool can start while the model is still speaking; core's own bridge finishes all blocks at the end of the message.
+Blocks are finished as soon as they are, where core's own bridge finishes all of them at the end of the message:
+reasoning and text when something else begins, a tool call whose arguments are whole when the next one begins. So a tool
+can run while the model still writes the call of another. A call that was finished can't be taken back: should the
+service go on with its arguments all the same, which it has never been seen to do, the stream ends with an error.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from cf_gemma import Completion, ReasoningDelta, TextDelta
+from pydantic_core import from_json
+
+from cf_gemma import Completion, InvalidToolCall, ReasoningDelta, TextDelta
 from cf_gemma.errors import ProtocolError
+from langchain_cf_gemma.calls import CallOrder
 from langchain_cf_gemma.chunks import response_metadata, usage_metadata
 from langchain_cf_gemma.fences import FenceStripper
 from langchain_cf_gemma.translator import PROVIDER
@@ -21,13 +25,13 @@ if TYPE_CHECKING:
 
     from langchain_protocol.protocol import MessagesData
 
-    from cf_gemma import Delta, InvalidToolCall, ToolCallDelta
+    from cf_gemma import Delta, ToolCall, ToolCallDelta
 
 Event: TypeAlias = "dict[str, Any]"
 
 
 class Events:
-    """One stream's deltas as events."""
+    """One stream's deltas as events. Of several choices, the first's."""
 
     def __init__(self, message_id: str, model: str, *, usage: bool = True, unfenced: bool = False) -> None:
         """For a stream of this model.
@@ -46,7 +50,9 @@ class Events:
         self._completion: Completion | None = None
         self._blocks = 0
         self._speech: _Speech | None = None
+        self._order = CallOrder()
         self._calls: dict[int, _Call] = {}
+        """By their places among the answer's calls."""
 
     def of(self, said: Delta | Completion) -> Iterator[MessagesData]:
         """The events for one thing said; the first opens the message. What ends it waits for `end`."""
@@ -54,14 +60,17 @@ class Events:
             self._begun = True
             metadata = {"provider": PROVIDER, "model": self._model}
             yield _event("message-start", role="ai", id=self._message_id, metadata=metadata)
-        if isinstance(said, TextDelta):
+        if isinstance(said, Completion):
+            self._completion = said
+        elif said.choice:
+            return
+        elif isinstance(said, TextDelta):
             yield from self._speak("text", self._fence.feed(said.text) if self._fence else said.text)
         elif isinstance(said, ReasoningDelta):
             yield from self._speak("reasoning", said.text)
-        elif isinstance(said, Completion):
-            self._completion = said
         else:
-            yield from self._call(said)
+            for delta in self._order.of(said):
+                yield from self._call(delta)
 
     def _speak(self, kind: Literal["text", "reasoning"], text: str) -> Iterator[MessagesData]:
         if not text:
@@ -80,26 +89,25 @@ class Events:
             yield _event("content-block-finish", index=speech.index, content=content)
 
     def _call(self, delta: ToolCallDelta) -> Iterator[MessagesData]:
-        if delta.id is not None:
+        place = delta.index
+        if place not in self._calls:
             yield from self._fall_silent()
-            yield from self._finish_complete_calls()
-            yield from self._begin(delta.index, delta.id, delta.name or "")
-        call = self._calls[delta.index]
-        if delta.arguments:
-            call.parts.append(delta.arguments)
-            if not call.finished:
-                args = {"type": "tool-call-delta", "args": delta.arguments}
-                yield _event("content-block-delta", index=call.index, delta=args)
+            yield from self._finish_whole_calls()
+            call = self._calls[place] = _Call(self._next(), delta.id, delta.name)
+            facts = {"id": delta.id or None, "name": delta.name or "", "args": "", "index": place}
+            yield _event("content-block-start", index=call.index, content={"type": "tool_call_chunk", **facts})
+        call = self._calls[place]
+        call.arguments += delta.arguments
+        if delta.arguments and not call.finished:
+            args = {"type": "tool-call-delta", "args": delta.arguments}
+            yield _event("content-block-delta", index=call.index, delta=args)
 
-    def _begin(self, place: int, id_: str, name: str) -> Iterator[MessagesData]:
-        call = self._calls[place] = _Call(self._next(), id_, name)
-        content = {"type": "tool_call_chunk", "id": id_ or None, "name": name, "args": "", "index": place}
-        yield _event("content-block-start", index=call.index, content=content)
-
-    def _finish_complete_calls(self) -> Iterator[MessagesData]:
+    def _finish_whole_calls(self) -> Iterator[MessagesData]:
         for call in self._calls.values():
             if not call.finished and (args := call.args()) is not None:
-                yield call.finish(args)
+                call.finished = True
+                content = {"type": "tool_call", "id": call.id, "name": call.name, "args": args}
+                yield _event("content-block-finish", index=call.index, content=content)
 
     def end(self) -> Iterator[MessagesData]:
         """The events that end the message. Take them when the connection has been given back.
@@ -124,18 +132,17 @@ class Events:
         )
 
     def _finish_calls(self, completion: Completion) -> Iterator[MessagesData]:
-        valid = {call.id: call.args for call in completion.tool_calls}
-        invalid = {call.id: call for call in completion.invalid_tool_calls}
-        for call in invalid.values():
-            if call.id not in {shown.id for shown in self._calls.values()}:  # It never got its name.
-                yield from self._begin(len(self._calls), call.id, call.name)
-        for call in self._calls.values():
-            if call.finished and call.id in invalid:
+        calls = (*completion.tool_calls, *completion.invalid_tool_calls)
+        for delta in self._order.rest(calls):
+            yield from self._call(delta)
+        for call in sorted(calls, key=lambda call: call.place):
+            shown = self._calls[call.place]
+            if not shown.finished:
+                yield _event("content-block-finish", index=shown.index, content=_content(call))
+            elif isinstance(call, InvalidToolCall):
                 raise ProtocolError(
                     "the service went on with the arguments of a tool call that were complete", partial=completion
                 )
-            if not call.finished:
-                yield call.refuse(invalid[call.id]) if call.id in invalid else call.finish(valid[call.id])
 
     def _next(self) -> int:
         self._blocks += 1
@@ -152,28 +159,25 @@ class _Speech:
 @dataclass(slots=True)
 class _Call:
     index: int
-    id: str
-    name: str
-    parts: list[str] = field(default_factory=list[str])
+    id: str | None
+    name: str | None
+    arguments: str = ""
     finished: bool = False
 
     def args(self) -> dict[str, Any] | None:
         """The arguments so far, once they are a whole object."""
         try:
-            args = json.loads("".join(self.parts))
+            args = from_json(self.arguments, allow_inf_nan=False)
         except ValueError:
             return None
-        return cast("dict[str, Any]", args) if isinstance(args, dict) else None
+        return cast("dict[str, Any]", args) if self.name and isinstance(args, dict) else None
 
-    def finish(self, args: dict[str, Any]) -> MessagesData:
-        self.finished = True
-        content = {"type": "tool_call", "id": self.id, "name": self.name, "args": args}
-        return _event("content-block-finish", index=self.index, content=content)
 
-    def refuse(self, call: InvalidToolCall) -> MessagesData:
-        self.finished = True
-        content = {"type": "invalid_tool_call", "id": call.id or None, "name": call.name, "args": call.arguments}
-        return _event("content-block-finish", index=self.index, content={**content, "error": call.error})
+def _content(call: ToolCall | InvalidToolCall) -> Event:
+    if isinstance(call, InvalidToolCall):
+        facts = {"id": call.id or None, "name": call.name or None, "args": call.arguments, "error": call.error}
+        return {"type": "invalid_tool_call", **facts}
+    return {"type": "tool_call", "id": call.id, "name": call.name, "args": call.args}
 
 
 def _event(event: str, **fields: Any) -> MessagesData:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from langchain_core.language_models import BaseChatModel
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from cf_gemma import AsyncGemma, Gemma, __version__
 from cf_gemma.model import MODEL
-from cf_gemma.settings import SETTING_NAMES
-from langchain_cf_gemma.arguments import OPTION_FIELDS, check_names, refuse_secrets
+from cf_gemma.settings import OPTION_NAMES, SETTING_NAMES
+from langchain_cf_gemma.arguments import call_options, check_names, refuse_secrets
 from langchain_cf_gemma.chunks import combined_usage
 from langchain_cf_gemma.errors import as_langchain
 from langchain_cf_gemma.messages import to_wire
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from langchain_core.language_models import ModelProfile
     from langchain_core.language_models.base import LangSmithParams
     from langchain_core.messages import BaseMessage
+
+    from cf_gemma import Options
+
+_HTTP_CLIENTS: Final = ("http_client", "http_async_client")
+_PROCESS_BOUND: Final = (*_HTTP_CLIENTS, "rate_limiter", "callbacks", "cache")
+"""Fields that a deep copy shares: they have locks and sockets, or are there to be shared."""
 
 
 class ConfiguredGemma(BaseChatModel):
@@ -84,14 +90,14 @@ class ConfiguredGemma(BaseChatModel):
     """How often to send again after a failure that may pass; never once a part of the answer was handed out."""
     deadline: float | None = None
     """Seconds from the beginning of a call in which an attempt may begin, waits included; None for no limit."""
-    streaming: bool = False
-    """Whether `invoke` streams to callbacks, too. Set to False explicitly, it switches all streaming off."""
+    streaming: bool | None = None
+    """Whether `invoke` streams to callbacks, too. None: where LangChain wants it; False switches all streaming off."""
     stream_usage: bool = True
     """Whether a stream ends with `usage_metadata`."""
     wire_streaming: bool | Literal["auto"] = "auto"
     """Whether `invoke` streams over the wire and collects. "auto": when more than 2,048 tokens may come."""
     default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
-    """Headers for every request, such as `cf-aig-cache-ttl`."""
+    """Headers for every request, such as `cf-aig-cache-ttl`. Secret: neither shown nor saved."""
     inline_image_urls: bool = False
     """Whether images on the web are fetched and sent along; else their URLs are refused. https, public hosts only."""
     http_client: Any = Field(default=None, exclude=True, repr=False)
@@ -104,7 +110,7 @@ class ConfiguredGemma(BaseChatModel):
 
     model_config = ConfigDict(populate_by_name=True, extra="forbid", hide_input_in_errors=True)
 
-    if not TYPE_CHECKING:  # Type checkers derive the signature from the fields.
+    if not TYPE_CHECKING:  # Type checkers derive signatures from the fields, and from core.
 
         def __init__(self, **arguments: Any) -> None:
             # Here and not in validators, because pydantic would wrap the errors, which are ValueErrors.
@@ -115,19 +121,37 @@ class ConfiguredGemma(BaseChatModel):
             self._resolve_settings()
 
         def __setattr__(self, name: str, value: Any) -> None:
+            if name == "api_token" and isinstance(value, str):
+                value = SecretStr(value)
             super().__setattr__(name, value)
-            if name in SETTING_NAMES or name in ("http_client", "http_async_client"):
+            if name in SETTING_NAMES or name in _HTTP_CLIENTS:
                 self._client = self._async_client = None
+
+        def bind(self, **kwargs: Any) -> Any:
+            """The model with arguments for its calls; not with secrets, since a bound model shows its arguments."""
+            with as_langchain():
+                refuse_secrets(kwargs)
+            return super().bind(**kwargs)
+
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy, with other values if given; it shares the connections unless a setting of theirs changes."""
+        copied = super().model_copy(deep=deep)
+        for name, value in (update or {}).items():
+            setattr(copied, name, value)
+        return copied
+
+    @override
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """A copy that shares what is bound to this process, such as connections."""
+        shared = {id(value): value for name in _PROCESS_BOUND if (value := getattr(self, name)) is not None}
+        return super().__deepcopy__({**shared, **(memo or {})})
 
     @override
     def __getstate__(self) -> dict[Any, Any]:
-        """Everything but what is bound to this process, and the token: the environment gives it on loading."""
+        """Everything but what is bound to this process, and what is secret: it is given again on loading."""
         state = super().__getstate__()
-        fields = {**state["__dict__"], "api_token": None, "http_client": None, "http_async_client": None}
-        if self.default_headers:
-            fields["default_headers"] = {
-                name: value for name, value in self.default_headers.items() if "authorization" not in name.lower()
-            }
+        fields = {**state["__dict__"], **dict.fromkeys(("api_token", "default_headers", *_HTTP_CLIENTS))}
         private: dict[str, Any] = {**(state["__pydantic_private__"] or {}), "_client": None, "_async_client": None}
         return {**state, "__dict__": fields, "__pydantic_private__": private}
 
@@ -169,12 +193,22 @@ class ConfiguredGemma(BaseChatModel):
         return {name: getattr(self, name) for name in SETTING_NAMES}
 
     def _option_fields(self) -> dict[str, Any]:
-        return {name: value for name in OPTION_FIELDS if (value := getattr(self, name)) is not None}
+        return {name: value for name in OPTION_NAMES if (value := getattr(self, name)) is not None}
+
+    def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> Options:
+        with as_langchain():
+            return call_options(self._option_fields(), stop, kwargs)
+
+    @override
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        """What tracers are shown of a call, which core asks for before anything else."""
+        with as_langchain():
+            refuse_secrets(kwargs)
+        return super()._get_invocation_params(stop, **kwargs)
 
     def _resolve_settings(self) -> None:
         """Checks all fields, and takes over what the environment says, so that it is saved with the model."""
         with as_langchain():
-            refuse_secrets(self.extra_body or {})
             settings = Gemma(**self._settings(), **self._option_fields()).settings
         self.account_id, self.api_token, self.base_url = settings.account_id, settings.api_token, settings.base_url
 

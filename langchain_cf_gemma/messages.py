@@ -19,7 +19,7 @@ from langchain_core.messages import (
 )
 
 from cf_gemma.errors import InvalidRequest
-from langchain_cf_gemma.parts import text_of, to_part, to_tool_part, unsupported
+from langchain_cf_gemma.parts import as_json, text_of, to_part, to_tool_part, unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -42,10 +42,14 @@ _NOT_TEXT = frozenset(
         "server_tool_call",
         "server_tool_call_chunk",
         "server_tool_result",
+        "server_tool_use",
+        "mcp_tool_use",
         "non_standard",
     }
 )
 """Blocks of an assistant turn that are sent elsewhere (as tool calls, as reasoning), or are another provider's own."""
+_RESULT_ELSEWHERE = "_tool_result"
+"""How Anthropic's blocks end that hold what a tool of its own gave: `web_search_tool_result` and its like."""
 
 
 def to_wire(messages: Iterable[BaseMessage]) -> list[WireMessage]:
@@ -137,34 +141,39 @@ def _assistant_text(message: AIMessage) -> Iterator[str]:
         text = text_of(block)
         if text is not None:
             yield text
-        elif isinstance(block, dict) and block.get("type") not in _NOT_TEXT:
-            raise unsupported(block.get("type"))
+        elif isinstance(block, dict):
+            kind = block.get("type")
+            if kind not in _NOT_TEXT and not str(kind).endswith(_RESULT_ELSEWHERE):
+                raise unsupported(kind)
 
 
 def _tool_calls(message: AIMessage) -> Iterator[WireMessage]:
     """All calls that the message made, valid or not, each once although content blocks may repeat them."""
-    calls = [(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False)) for call in message.tool_calls]
-    calls += [(bad["id"], bad["name"] or "", _as_json(bad["args"])) for bad in message.invalid_tool_calls]
+    calls = [(call["id"], call["name"], _arguments(call["name"], call["args"])) for call in message.tool_calls]
+    calls += [(bad["id"], bad["name"] or "", _arguments("", bad["args"])) for bad in message.invalid_tool_calls]
     known = {id_ for id_, _, _ in calls}
     for block in _blocks(message):
         if isinstance(block, str) or block.get("type") not in {"tool_use", "tool_call"} or block.get("id") in known:
             continue
-        args = block.get("args") or block.get("input")
-        calls.append((block.get("id"), block.get("name") or "", json.dumps(args or {}, ensure_ascii=False)))
+        name = block.get("name") or ""
+        calls.append((block.get("id"), name, _arguments(name, block.get("args") or block.get("input"))))
     for place, (id_, name, arguments) in enumerate(calls):
         yield {"id": id_ or f"call_{place}", "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def _as_json(arguments: str | None) -> str:
-    """Arguments that must not be executed as JSON that every back-end can decode: broken ones as a JSON string.
+def _arguments(tool: str, given: object) -> str:
+    """A call's arguments as JSON that every back-end can decode: text that isn't JSON becomes a JSON string.
 
-    vLLM refuses a whole conversation in which it finds arguments that it can't decode.
+    Such text comes from calls that must not be executed. vLLM refuses a whole conversation in which it finds arguments
+    that it can't decode.
     """
+    if not isinstance(given, str):
+        return as_json(given or {}, f"The arguments of a call of {tool}")
     try:
-        json.loads(arguments or "{}")
+        json.loads(given or "{}")
     except ValueError:
-        return json.dumps(arguments, ensure_ascii=False)
-    return arguments or "{}"
+        return json.dumps(given, ensure_ascii=False)
+    return given or "{}"
 
 
 def _blocks(message: BaseMessage) -> Sequence[Block]:

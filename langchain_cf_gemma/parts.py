@@ -10,7 +10,9 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from cf_gemma.errors import UnsupportedContent
+from pydantic_core import to_jsonable_python
+
+from cf_gemma.errors import InvalidRequest, UnsupportedContent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +45,7 @@ def to_tool_part(block: Block) -> Part:
     """The part for one block of a tool's result: as `to_part`, and any other object becomes its JSON text."""
     if isinstance(block, str) or block.get("type") in _TEXT | _IMAGE | _MEDIA:
         return to_part(block)
-    return {"type": "text", "text": json.dumps(block, ensure_ascii=False)}
+    return {"type": "text", "text": as_json(block, "A block of a tool's result")}
 
 
 def text_of(block: Block) -> str | None:
@@ -55,11 +57,23 @@ def text_of(block: Block) -> str | None:
     elif block.get("type") == "refusal":
         text = block.get("refusal")
     elif block.get("type") == "document":
-        source = _mapping(block.get("source"))
+        source = mapping_of(block.get("source"))
         text = source.get("data") if source.get("type") == "text" else None
     else:
         return None
     return text if isinstance(text, str) else None
+
+
+def as_json(value: object, what: str) -> str:
+    """The JSON text of a value; dates, enumerations, dataclasses and the like as Pydantic writes them.
+
+    Raises:
+        InvalidRequest: There is something in it that JSON can't hold; `what` says of what.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, default=to_jsonable_python)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"{what} can't be sent as JSON: {error}") from error
 
 
 def unsupported(kind: object) -> UnsupportedContent:
@@ -73,8 +87,8 @@ def unsupported(kind: object) -> UnsupportedContent:
 def _image(block: Mapping[str, Any]) -> Part:
     """The image as it was given: the client below checks it, scales it and refuses addresses."""
     wrapped = block.get("image_url")
-    image_url = _mapping(wrapped)
-    source = _mapping(block.get("source"))
+    image_url = mapping_of(wrapped)
+    source = mapping_of(block.get("source"))
     url = (wrapped if isinstance(wrapped, str) else image_url.get("url")) or block.get("url") or source.get("url")
     data = block.get("base64") or block.get("data") or source.get("data")
     if isinstance(data, bytes):
@@ -88,11 +102,12 @@ def _image(block: Mapping[str, Any]) -> Part:
             "file ids can't be sent."
         )
     part: Part = {"type": "image_url", "image_url": {"url": url}}
-    detail = image_url.get("detail") or block.get("detail") or _mapping(block.get("extras")).get("detail")
+    detail = image_url.get("detail") or block.get("detail") or mapping_of(block.get("extras")).get("detail")
     if detail:
         part["image_url"]["detail"] = detail
     return part
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping_of(value: object) -> Mapping[str, Any]:
+    """The value, if it is a dict; else an empty one."""
     return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}

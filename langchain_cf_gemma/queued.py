@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from cf_gemma.model import MODEL
-from langchain_cf_gemma.arguments import call_options
+from langchain_cf_gemma.arguments import reading
 from langchain_cf_gemma.chunks import to_result
 from langchain_cf_gemma.errors import GemmaError, as_langchain
 from langchain_cf_gemma.fields import ConfiguredGemma
@@ -74,7 +73,7 @@ class QueuedGemma(ConfiguredGemma):
     ) -> tuple[list[list[dict[str, Any]]], Options]:
         with as_langchain():
             requests = [to_wire(self._convert_input(one).to_messages()) for one in inputs]
-            return requests, call_options(self._option_fields(), stop, kwargs)
+        return requests, self._options(stop, kwargs)
 
 
 def _messages(
@@ -95,6 +94,4 @@ def _message(outcome: Completion | Exception, options: Options) -> AIMessage:
     if isinstance(outcome, Exception):
         with as_langchain():
             raise outcome
-    unfenced = (options.get("response_format") or {}).get("type") in {"json_schema", "json_object"}
-    result = to_result(outcome, options.get("model") or MODEL, unfenced=unfenced)
-    return cast("AIMessage", result.generations[0].message)
+    return cast("AIMessage", to_result(outcome, **reading(options)).generations[0].message)

@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import json
+import re
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
-from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
+from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser
 from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables import RunnableGenerator, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.json import parse_json_markdown, parse_partial_json
 from langchain_core.utils.pydantic import is_basemodel_subclass
+from typing_extensions import override
 
 from cf_gemma.errors import InvalidRequest
+from langchain_cf_gemma.chunks import to_completion
 from langchain_cf_gemma.errors import IncompleteOutput, ReasoningBudgetExceeded
-from langchain_cf_gemma.fences import without_fence
-from langchain_cf_gemma.messages import reasoning_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.output_parsers import BaseOutputParser
+    from langchain_core.outputs import Generation
     from langchain_core.runnables import Runnable
+
+    from cf_gemma import Completion
 
 Method: TypeAlias = Literal["json_schema", "function_calling", "json_mode"]
 Schema: TypeAlias = "dict[str, Any] | type"
+
+_NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_-]")
+_LONGEST_NAME: Final = 64
+"""Characters in the name of a tool or of a format (chat completions' rule)."""
 
 
 def answer_format(schema: Schema | None, method: Method, *, strict: bool | None) -> dict[str, Any]:
@@ -57,7 +66,7 @@ def to_response_format(schema: Schema, *, strict: bool | None = None) -> dict[st
         if {"name", "schema"} <= schema.keys():
             return {"type": "json_schema", "json_schema": schema}
     json_schema = convert_to_json_schema(cast("Any", schema), strict=strict)
-    named: dict[str, Any] = {"name": json_schema["title"], "schema": json_schema}
+    named: dict[str, Any] = {"name": _sendable(json_schema["title"]), "schema": json_schema}
     if strict is not None:
         named["strict"] = strict
     return {"type": "json_schema", "json_schema": named}
@@ -67,18 +76,21 @@ def parser_for(schema: Schema | None, method: Method) -> BaseOutputParser[Any]:
     """The parser that turns the model's answer into an object of the schema: the class's own, or else a dict."""
     pydantic_class = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
     if method == "function_calling":
+        name = forced_tool(schema)["function"]["name"]
         if pydantic_class:
-            return PydanticToolsParser(tools=[pydantic_class], first_tool_only=True)
-        return JsonOutputKeyToolsParser(key_name=tool_name(schema), first_tool_only=True)
+            return _ObjectOfCall(key_name=name, first_tool_only=True, pydantic_class=pydantic_class)
+        return JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
     if pydantic_class is None:
         return JsonOutputParser()
     parser: PydanticOutputParser[Any] = PydanticOutputParser(pydantic_object=pydantic_class)
     return parser
 
 
-def tool_name(schema: Schema | None) -> str:
-    """The name of the tool that a schema becomes."""
-    return convert_to_openai_tool(cast("Any", _given(schema)))["function"]["name"]
+def forced_tool(schema: Schema | None, *, strict: bool | None = None) -> dict[str, Any]:
+    """The tool that a schema becomes, under a name that can be sent."""
+    tool = convert_to_openai_tool(cast("Any", _given(schema)), strict=strict)
+    function = tool["function"]
+    return {**tool, "function": {**function, "name": _sendable(function["name"])}}
 
 
 def parsed(
@@ -98,6 +110,26 @@ def _given(schema: Schema | None) -> Schema:
     if schema is None:
         raise InvalidRequest("with_structured_output needs a schema, except with method='json_mode'.")
     return schema
+
+
+def _sendable(name: str) -> str:
+    return _NOT_IN_NAMES.sub("_", name)[:_LONGEST_NAME]
+
+
+class _ObjectOfCall(JsonOutputKeyToolsParser):
+    """The arguments of the call as an object of a class. Core's own parser looks for the class's title, as it is."""
+
+    pydantic_class: Any
+
+    @override
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        args = super().parse_result(result, partial=partial)
+        try:
+            return None if args is None else self.pydantic_class(**args)
+        except ValueError:
+            if partial:
+                return None
+            raise
 
 
 class _Check:
@@ -125,20 +157,39 @@ class _Check:
         self._check(_sum(seen))
 
     def _check(self, answer: AIMessage) -> None:
-        text = answer.text
-        cut = answer.response_metadata.get("finish_reason") == "length"
-        if self._called:
-            given, whole = bool(answer.tool_calls or answer.invalid_tool_calls), bool(answer.tool_calls)
-        else:
-            given, whole = bool(text.strip()), not cut or _is_json(text)
-        spent = _spent(answer)
-        if cut and not given and reasoning_of(answer):
+        told = to_completion(answer)
+        spent = f" ({told.usage.completion_tokens} tokens)" if told.usage else ""
+        held: dict[str, Any] = {"partial": told, "request_id": answer.response_metadata.get("request_id")}
+        if told.thought_only:
             raise ReasoningBudgetExceeded(
-                f"Thinking used up max_tokens{spent} before the answer began. Raise max_tokens, or set thinking=False."
+                f"Thinking used up max_tokens{spent} before the answer began. Raise max_tokens, or set thinking=False.",
+                **held,
             )
-        if not given or not whole:
-            raise _incomplete(cut=cut, given=given, spent=spent, text=text)
+        if fault := self._fault(told, spent):
+            error = IncompleteOutput(fault, **held)
+            error.llm_output = told.text
+            raise error
         self._parse(answer)
+
+    def _fault(self, told: Completion, spent: str) -> str | None:
+        """What is missing, in words; None when the answer is whole, or is something else than JSON."""
+        cut = told.finish_reason == "length"
+        if self._called:
+            given, whole = bool(told.tool_calls or told.invalid_tool_calls), bool(told.tool_calls)
+        else:
+            given, whole = bool(told.text.strip()), _is_whole(told.text, cut=cut)
+        if given and whole:
+            return None
+        if cut:
+            return f"The structured answer was cut off at max_tokens{spent}. Raise max_tokens, or ask for less at once."
+        if not given:
+            return f"The model ended its turn without a structured answer{spent}."
+        if self._called:
+            return "The model called the schema's tool with arguments that are not a JSON object."
+        return (
+            f"The structured answer breaks off{spent}, with finish_reason={told.finish_reason!r}: its JSON is not "
+            "whole. Ask again, without the stop text if one ended it."
+        )
 
     def _parse(self, answer: AIMessage) -> None:
         try:
@@ -151,31 +202,29 @@ class _Check:
             raise OutputParserException("The answer holds no object of the schema.", llm_output=answer.text)
 
 
-def _incomplete(*, cut: bool, given: bool, spent: str, text: str) -> IncompleteOutput:
-    if cut:
-        fault = f"The structured answer was cut off at max_tokens{spent}. Raise max_tokens, or ask for less at once."
-    elif given:
-        fault = "The model called the schema's tool with arguments that are not a JSON object."
-    else:
-        fault = f"The model ended its turn without a structured answer{spent}."
-    error = IncompleteOutput(fault)
-    error.llm_output = text
-    return error
-
-
 def _sum(answer: list[AIMessage]) -> AIMessage:
     chunks = [part for part in answer if isinstance(part, AIMessageChunk)]
     return add_ai_message_chunks(*chunks) if chunks else answer[-1]
 
 
-def _spent(answer: AIMessage) -> str:
-    usage = answer.usage_metadata
-    return f" ({usage['output_tokens']} tokens)" if usage else ""
+def _is_whole(text: str, *, cut: bool) -> bool:
+    """Whether the JSON that core's parser finds in the text is all there: it repairs what breaks off.
 
+    Where there is no JSON, an answer that wasn't `cut` is whole, and left to core, which says what is wrong with it.
+    """
+    tried: list[str] = []
 
-def _is_json(text: str) -> bool:
+    def found(json_text: str) -> Any:
+        tried.append(json_text)
+        return parse_partial_json(json_text)
+
     try:
-        json.loads(without_fence(text))
+        if parse_json_markdown(text.strip(), parser=found) is None:
+            return not cut
+    except ValueError:
+        return not cut
+    try:
+        json.JSONDecoder(strict=False).raw_decode(tried[-1])
     except ValueError:
         return False
     return True

@@ -83,8 +83,7 @@ def completion_response(completion: Completion) -> CompletionResponse:
 
 def refuse_unfinished_thought(completion: Completion) -> None:
     """Raises ReasoningBudgetExceeded where an empty string would pass for an answer."""
-    said = completion.text.strip() or completion.tool_calls or completion.invalid_tool_calls
-    if said or not completion.reasoning or completion.finish_reason != "length":
+    if not completion.thought_only:
         return
     tokens = f"{completion.usage.completion_tokens} tokens and " if completion.usage else ""
     msg = (
@@ -128,7 +127,7 @@ class StreamedChat:
         self._single_call = single_call
         self._text = ""
         self._reasoning = ""
-        self._calls: list[_OpenCall] = []
+        self._calls: dict[int, _OpenCall] = {}
 
     def __call__(self, piece: Delta | Completion) -> ChatResponse | None:
         """The response to show; None for a piece that shows nothing."""
@@ -149,10 +148,10 @@ class StreamedChat:
     def _call(self, piece: ToolCallDelta) -> ChatResponse | None:
         if self._single_call and piece.index:
             return None
-        if piece.index == len(self._calls):
-            self._calls.append(_OpenCall(piece.id or "", piece.name or "", piece.arguments))
-        else:
+        if piece.index in self._calls:
             self._calls[piece.index].arguments += piece.arguments
+        else:
+            self._calls[piece.index] = _OpenCall(piece.id or "", piece.name or "", piece.arguments)
         function = {"name": piece.name, "arguments": piece.arguments}
         return self._response({"tool_calls": [{"index": piece.index, "id": piece.id, "function": function}]})
 
@@ -162,12 +161,13 @@ class StreamedChat:
             blocks.append(ThinkingBlock(content=self._reasoning))
         if self._text:
             blocks.append(TextBlock(text=self._text))
-        blocks += [_open_block(call) for call in self._calls]
+        calls = [self._calls[place] for place in sorted(self._calls)]
+        blocks += [_open_block(call) for call in calls]
         return ChatResponse(
             message=ChatMessage(
                 role=MessageRole.ASSISTANT,
                 blocks=blocks,
-                additional_kwargs=_call_dicts(self._calls) if self._calls else {},
+                additional_kwargs=_call_dicts(calls) if calls else {},
             ),
             delta=text,
             raw=_chunk(delta),

@@ -14,29 +14,10 @@ from typing_extensions import override
 from cf_gemma import AsyncGemma, Gemma
 from cf_gemma.errors import ConfigurationError
 from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
-from cf_gemma.settings import SETTING_NAMES
+from cf_gemma.settings import OPTION_NAMES, SETTING_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-OPTIONS: Final = (
-    "model",
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "stop",
-    "seed",
-    "frequency_penalty",
-    "presence_penalty",
-    "logit_bias",
-    "logprobs",
-    "top_logprobs",
-    "n",
-    "thinking",
-    "reasoning_effort",
-    "extra_body",
-)
-"""Fields that are sent with each request, as they stand at that moment."""
 
 PROCESS_BOUND: Final = frozenset({"callback_manager", "rate_limiter", "http_client", "async_http_client"})
 """Fields that a copy shares and a pickle leaves out."""
@@ -147,7 +128,7 @@ class GemmaSettings(FunctionCallingLLM):
     @override
     def to_payload(self) -> dict[str, Any]:
         """What observers are told of this LLM with every call: no credential, no account."""
-        options = {name: getattr(self, name) for name in OPTIONS if name not in ("model", "extra_body")}
+        options = {name: getattr(self, name) for name in OPTION_NAMES if name not in ("model", "extra_body")}
         told = {name: value for name, value in options.items() if value is not None}
         return {**super().to_payload(), "endpoint": self.endpoint, **told}
 
@@ -190,13 +171,12 @@ class GemmaSettings(FunctionCallingLLM):
 
     @override
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but what is bound to this process, and the token: the environment gives it on loading."""
-        fields = {name: value for name, value in self.__dict__.items() if name not in {"api_token", *PROCESS_BOUND}}
-        if self.default_headers:
-            fields["default_headers"] = {
-                name: value for name, value in self.default_headers.items() if "authorization" not in name.lower()
-            }
-        return {"__dict__": fields}
+        """Everything but what is bound to this process, and what is or may be secret.
+
+        The token comes from the environment on loading; `default_headers` are to be given again.
+        """
+        left_out = {"api_token", "default_headers", *PROCESS_BOUND}
+        return {"__dict__": {name: value for name, value in self.__dict__.items() if name not in left_out}}
 
     @override
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -219,7 +199,7 @@ class GemmaSettings(FunctionCallingLLM):
 
     def _options(self, call: Mapping[str, Any]) -> dict[str, Any]:
         """The request's parameters: the call's, else `additional_kwargs`', else the fields'; None says nothing."""
-        options = {name: getattr(self, name) for name in OPTIONS}
+        options = {name: getattr(self, name) for name in OPTION_NAMES}
         for said in (self.additional_kwargs, call):
             options.update((name, value) for name, value in said.items() if value is not None)
         return {name: value for name, value in options.items() if value is not None}
@@ -231,5 +211,6 @@ def _refuse_unknown(settings: Mapping[str, Any], model: type[GemmaSettings]) -> 
     for name in settings:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "request parameters go into additional_kwargs or extra_body"
-            raise ConfigurationError(f"{model.__name__} has no setting {name}; {hint}")
+            hint = f"did you mean {near[0]}? " if near else ""
+            elsewhere = "Request parameters go into additional_kwargs or extra_body"
+            raise ConfigurationError(f"{model.__name__} has no setting {name}; {hint}{elsewhere}")

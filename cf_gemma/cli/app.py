@@ -9,9 +9,9 @@ import typer
 from cf_gemma.cli import ask as ask_command
 from cf_gemma.cli import batch as batch_command
 from cf_gemma.cli import chat as chat_command
-from cf_gemma.cli.demo import demo
-from cf_gemma.cli.doctor import doctor
-from cf_gemma.cli.emulator import emulator
+from cf_gemma.cli import demo as demo_command
+from cf_gemma.cli import doctor as doctor_command
+from cf_gemma.cli import emulator as emulator_command
 from cf_gemma.cli.wording import flowing
 from cf_gemma.version import __version__
 
@@ -36,6 +36,6 @@ def root(
 app.command(help=flowing(ask_command.HELP))(ask_command.ask)
 app.command(help=flowing(batch_command.HELP))(batch_command.batch)
 app.command(help=flowing(chat_command.HELP))(chat_command.chat)
-app.command()(demo)
-app.command()(doctor)
-app.command()(emulator)
+app.command(help=flowing(demo_command.HELP))(demo_command.demo)
+app.command(help=flowing(doctor_command.HELP))(doctor_command.doctor)
+app.command(help=flowing(emulator_command.HELP))(emulator_command.emulator)

@@ -78,8 +78,21 @@ def ask(
         used = completion.usage
         typer.echo(f"{used.prompt_tokens} tokens in, {used.completion_tokens} out, ${used.cost:.6f}", err=True)
     if completion.finish_reason == "length":
-        typer.echo("cf-gemma ask: cut off: raise --max-tokens, or use --no-thinking", err=True)
+        remedy = _local_limit(completion, max_tokens) if local else "raise --max-tokens, or use --no-thinking"
+        typer.echo(f"cf-gemma ask: cut off: {remedy}", err=True)
         raise typer.Exit(CUT_OFF)
+
+
+def _local_limit(completion: Completion, max_tokens: int | None) -> str:
+    """What cut an answer of --local, and what to do where something can be done."""
+    from cf_gemma.emulator.engines.model_file import STAND_IN_TOKENS
+
+    made = completion.usage.completion_tokens if completion.usage else 0
+    if max_tokens is not None and made >= max_tokens:
+        return "raise --max-tokens"
+    if made == STAND_IN_TOKENS:
+        return f"the local stand-in stops at {STAND_IN_TOKENS} tokens"
+    return "the local model's context is full"
 
 
 def _question(question: str | None) -> str:

@@ -19,6 +19,23 @@ if TYPE_CHECKING:
     from cf_gemma.emulator import LlamaEngine, ScriptedEngine
 
 
+HELP = """Runs a local Workers AI until Ctrl-C; point any client of the service at it.
+
+What answers by default is a small language model, which calls a tool only when the request requires one, and never
+shows reasoning. With --reply, or --engine scripted, it is a script.
+
+Examples:
+
+    cf-gemma emulator
+
+    cf-gemma emulator --reply "Hello!" --reply "Anything else?" --port 0
+
+    cf-gemma emulator --engine scripted --rpm 300 --daily-neurons 10000
+
+    cf-gemma emulator --model gemma.gguf --native-tools --threads 8
+"""
+
+
 class EngineName(StrEnum):
     """What answers."""
 
@@ -67,10 +84,7 @@ def emulator(
     cache_ttl: Annotated[float, typer.Option(min=0, help="Seconds for which a gateway keeps an answer.")] = 0.0,
     queue_polls: Annotated[int, typer.Option(min=0, help="How often a batch is asked after before it is done.")] = 1,
 ) -> None:
-    """Runs a local Workers AI; point any client of the service at it.
-
-    The small default model calls a tool only when the request requires one, and never shows reasoning.
-    """
+    """See HELP."""
     if reply and engine is EngineName.llama:
         raise typer.BadParameter("--reply is for --engine scripted")
     options: dict[str, Any] = {

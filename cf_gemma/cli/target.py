@@ -38,19 +38,23 @@ def check_credentials(account: str | None = None, token: str | None = None, *, i
         token: Likewise.
         instead: What the command offers to those who don't set the environment.
     """
+    if missing := missing_credentials(account, token):
+        raise ConfigurationError(f"{' and '.join(missing)} must be set in the environment; or {instead}")
+
+
+def missing_credentials(account: str | None = None, token: str | None = None) -> list[str]:
+    """The variables that are not set, and neither given, each with what belongs there."""
     needed = (
         (account, ACCOUNT_VARIABLES, "32 hexadecimal digits, from the dashboard"),
         (token, TOKEN_VARIABLES, 'a token with the permission "Workers AI"'),
     )
-    missing = [
+    return [
         f"{names[0]} ({what})" for value, names, what in needed if value is None and not any(map(os.environ.get, names))
     ]
-    if missing:
-        raise ConfigurationError(f"{' and '.join(missing)} must be set in the environment; or {instead}")
 
 
 @contextmanager
-def target(*, local: bool, echo: bool) -> Generator[dict[str, Any], None, None]:
+def target(*, local: bool, echo: bool = False) -> Generator[dict[str, Any], None, None]:
     """Arguments for `Gemma` or `AsyncGemma`, which are none where the environment names account and token.
 
     Raises ConfigurationError where it doesn't, and that or ImportError for an emulator that can't be.

@@ -24,11 +24,21 @@ class ConnectionCut(Exception):
 
 
 class Rendered(NamedTuple):
-    """A whole response."""
+    """A whole response. An ASGI application."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    cut: bool = False
+    """Whether the connection is closed in the middle of the body."""
+
+    async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
+        """Sends it, as ASGI applications do. Raises ConnectionCut where it is cut."""
+        await _start(send, self.status, {**self.headers, "content-length": str(len(self.body))})
+        if self.cut:
+            await send({"type": "http.response.body", "body": self.body[: len(self.body) // 2], "more_body": True})
+            raise ConnectionCut
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
 class Answer:
@@ -56,13 +66,13 @@ class Answer:
         self._make, self._executor, self._jobs = make, executor, jobs
         self._refuse, self._headers, self._streamed = refuse, headers, streamed
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, as ASGI applications do."""
         job = Job(self._make, self._executor)
         self._jobs.add(job)
         watch = asyncio.ensure_future(_cancel_when_gone(job, receive))
         try:
-            await self._respond(job, send)
+            await self._respond(job, scope, receive, send)
         except Abandoned:
             if not watch.done():
                 raise ConnectionCut from None
@@ -71,22 +81,22 @@ class Answer:
             job.cancel()
             self._jobs.discard(job)
 
-    async def _respond(self, job: Job[bytes], send: Send) -> None:
+    async def _respond(self, job: Job[bytes], scope: Scope, receive: Receive, send: Send) -> None:
         try:
             pieces = await job.take()
         except Abandoned:
             raise
         except Refusal as refusal:
-            await send_whole(send, self._refuse(refusal.fault), cut=refusal.fault.envelope == "cut")
+            await self._refuse(refusal.fault)(scope, receive, send)
         except Exception:  # an engine is anybody's code; what it raises is logged, and a 500
             logger.exception("the engine failed")
-            await send_whole(send, self._refuse(Fault(500)))
+            await self._refuse(Fault(500))(scope, receive, send)
         else:
-            await (self._stream(pieces, job, send) if self._streamed else self._whole(pieces, send))
-
-    async def _whole(self, pieces: list[bytes], send: Send) -> None:
-        headers = {"content-type": "application/json", **self._headers()}
-        await send_whole(send, Rendered(200, headers, b"".join(pieces)))
+            if self._streamed:
+                await self._stream(pieces, job, send)
+            else:
+                headers = {"content-type": "application/json", **self._headers()}
+                await Rendered(200, headers, b"".join(pieces))(scope, receive, send)
 
     async def _stream(self, pieces: list[bytes], job: Job[bytes], send: Send) -> None:
         await _start(send, 200, {"content-type": "text/event-stream", **self._headers()})
@@ -97,16 +107,6 @@ class Answer:
             except Refusal as cut:
                 raise ConnectionCut from cut
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def send_whole(send: Send, rendered: Rendered, *, cut: bool = False) -> None:
-    """Sends a response, or half of it and then closes the connection."""
-    body = rendered.body
-    await _start(send, rendered.status, {**rendered.headers, "content-length": str(len(body))})
-    if cut:
-        await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
-        raise ConnectionCut
-    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 async def _start(send: Send, status: int, headers: Mapping[str, str]) -> None:

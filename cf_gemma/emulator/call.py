@@ -57,7 +57,7 @@ class Call:
             headers["cf-ai-req-id"] = self.request_id
         if fault.retry_after is not None:
             headers["retry-after"] = f"{fault.retry_after:g}"
-        return Rendered(fault.status, headers, content)
+        return Rendered(fault.status, headers, content, cut=fault.envelope == "cut")
 
     def headers(self, engine: str, dialect: str) -> Mapping[str, str]:
         """Those of a success; `cf-ai-neurons` is known for a whole answer only."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, cast, get_args
 
 from cf_gemma.emulator.envelope import dumps
 
@@ -28,9 +28,14 @@ class Fault:
     """A refusal, such as `Fault(429, 3040)`: what a known code says and how it is wrapped is filled in.
 
     Give it to a scripted engine in the place of a reply, or as `Reply(error=...)` to break off an answer.
+
+    Raises:
+        TypeError: the status, the code or `retry_after` isn't a number.
+        ValueError: the status isn't one of a refusal, the envelope isn't known, or `retry_after` is negative.
     """
 
     status: int
+    """400 to 599; a connection that is cut may have any."""
     code: int | None = None
     message: str = ""
     """The words without the service's `AiError` dressing; "" takes those of the code."""
@@ -40,12 +45,25 @@ class Fault:
     """Seconds for a `Retry-After` header, which the service itself was never seen to send."""
 
     def __post_init__(self) -> None:
+        self._check()
         known = FAULTS.get(self.code or 0)
         if not self.message:
             object.__setattr__(self, "message", known.message if known else WORDS.get(self.status, "Unknown error"))
         if self.envelope is None:
             codeless = "html" if self.code is None and self.status > 500 else "service"
             object.__setattr__(self, "envelope", known.envelope if known else codeless)
+
+    def _check(self) -> None:
+        status, code, wait = cast("tuple[object, ...]", (self.status, self.code, self.retry_after))
+        if not (isinstance(status, int) and isinstance(code, int | None) and isinstance(wait, int | float | None)):
+            raise TypeError(f"the settings of a Fault are numbers, such as Fault(429, 3040); not {status!r}, {code!r}")
+        if self.envelope not in (None, *get_args(Envelope)):
+            raise ValueError(f"envelope must be one of {', '.join(get_args(Envelope))}; not {self.envelope!r}")
+        if not 400 <= self.status <= 599 and self.envelope != "cut":
+            also = "Fault.of takes Cloudflare's codes, and a closed connection is CUT"
+            raise ValueError(f"a Fault's status must be 400 to 599 (got {self.status}); {also}")
+        if self.retry_after is not None and not self.retry_after >= 0:
+            raise ValueError(f"retry_after must be 0 or more (got {self.retry_after})")
 
     @classmethod
     def of(cls, code: int, message: str = "") -> Self:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from cf_gemma.emulator.faults import CUT, FAULTS, Fault, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,28 +21,31 @@ class Injection:
     connection). Then, in any order, `;times=` how many requests with this very header fail before they pass (default:
     every one), `;after=` how many deltas come first (default 0: refused before the answer begins), `;retry-after=`
     seconds.
+
+    Raises:
+        ValueError: no request would fail, or fewer than no deltas come first.
     """
 
     fault: Fault
     times: int | None = None
     after: int = 0
 
+    def __post_init__(self) -> None:
+        if self.times is not None and self.times < 1:
+            raise ValueError(f"times must be at least 1 (got {self.times})")
+        if self.after < 0:
+            raise ValueError(f"after must be 0 or more (got {self.after})")
+
     @classmethod
     def parse(cls, header: str) -> Self:
         """Reads the header. Raises Refusal (400) that says what is wrong with it."""
         head, *rest = (part.strip() for part in header.split(";"))
         try:
-            given = dict(part.split("=", 1) for part in rest)
-            times, after, retry_after = (given.pop(name, None) for name in ("times", "after", "retry-after"))
-            fault = _fault(head)
-            if retry_after is not None:
-                fault = replace(fault, retry_after=float(retry_after))
-            injection = cls(fault, None if times is None else int(times), int(after or 0))
+            given = dict(map(_setting, rest))
+            fault = replace(_fault(head), retry_after=given.get("retry-after"))
+            return cls(fault, given.get("times"), given.get("after", 0))
         except ValueError as error:
-            raise Refusal(Fault(400, message=f"x-emulator-fault: can't read {header!r}: {error}")) from error
-        if given:
-            raise Refusal(Fault(400, message=f"x-emulator-fault: {', '.join(given)} is not a setting of it"))
-        return injection
+            raise Refusal(Fault(400, message=f"x-emulator-fault: can't read {header!r}: {error}. {_VALID}")) from error
 
 
 @dataclass(slots=True)
@@ -69,5 +77,26 @@ def _fault(head: str) -> Fault:
         return named[head]
     status, dash, code = head.partition("-")
     if dash:
-        return Fault(int(status), int(code))
-    return Fault.of(int(status)) if int(status) in FAULTS else Fault(int(status))
+        return Fault(_number("the status", status), _number("the code", code))
+    number = _number("the fault", head)
+    return Fault.of(number) if number in FAULTS else Fault(number)
+
+
+def _setting(part: str) -> tuple[str, Any]:
+    name, _, value = part.partition("=")
+    if name not in ("times", "after", "retry-after"):
+        raise ValueError(f"{name!r} is not a setting of it")
+    return name, _number(name, value, float if name == "retry-after" else int)
+
+
+def _number(what: str, text: str, kind: Callable[[str], T] = int) -> T:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{what} must be a number, not {text!r}") from None
+
+
+_VALID: Final = (
+    "It takes cut, html, a status of 400 to 599, <status>-<code>, or one of the codes "
+    f"{', '.join(map(str, FAULTS))}; and behind it ;times=1 or more, ;after=0 or more, ;retry-after=seconds"
+)

@@ -43,6 +43,8 @@ class Emulator:
 
     Raises:
         OSError: the port is taken.
+        TypeError: an option that there isn't, or a script of something else than replies.
+        ConfigurationError: a dialect or a style of tool calls that there isn't.
     """
 
     def __init__(
@@ -71,6 +73,11 @@ class Emulator:
         self._server.ready.wait()
         if not self._server.started:
             raise RuntimeError("the emulator did not start; the log says why")
+
+    @property
+    def port(self) -> int:
+        """The port on which it listens."""
+        return int(self.origin.rpartition(":")[2])
 
     @property
     def base_url(self) -> str:
@@ -197,7 +204,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise OSError(error.errno, f"can't listen on port {port} of {host}: {error.strerror}") from error
+        problem = f"can't listen on port {port} of {host}: {error.strerror}; port 0 takes a free one"
+        raise OSError(error.errno, problem) from error
     return listener
 
 

@@ -78,14 +78,14 @@ class Service:
             self._account.check_allocation()
             self._check_room(chat)
         except Refusal as refusal:
-            return _response(call.refuse(refusal.fault))
+            return call.refuse(refusal.fault)
         visit = self._gateway.visit(call, request.headers, request.url.path, model, raw)
         if visit.hit is not None:
-            return _response(visit.hit)
+            return visit.hit
         events = partial(self._events, chat, injection, request.headers.get("x-session-affinity"))
         return self._answer(call, chat, self._stamp(call, chat, model, settings), events, visit)
 
-    async def look_up(self, request: Request, *, answer: LookUp) -> Response:
+    async def look_up(self, request: Request, *, answer: LookUp) -> Rendered:
         """Answers a question about the account from its query string."""
         call = self._call("run")
         self._record(request, await request.body())
@@ -93,10 +93,10 @@ class Service:
             self._admit(request, "run")
             found = answer(request.query_params, self.settings.models)
         except Refusal as refusal:
-            return _response(call.refuse(refusal.fault))
+            return call.refuse(refusal.fault)
         return _success(call, found)
 
-    async def about(self, _: Request) -> Response:
+    async def about(self, _: Request) -> JSONResponse:
         """What this is, and what really answers here."""
         return JSONResponse({"emulator": "cf-gemma", "engine": self.engine.name, "models": self.settings.models})
 
@@ -124,7 +124,8 @@ class Service:
 
     async def _misdirected(self, request: Request, fault: Fault) -> Response:
         self._record(request, await request.body())
-        return _response(self._call("run").refuse(fault))
+        refused = self._call("run").refuse(fault)
+        return Response(refused.body, refused.status, refused.headers)
 
     def _record(self, request: Request, raw: bytes) -> Any:
         try:
@@ -236,9 +237,5 @@ def _interrupted(events: Iterator[Event], injection: Injection | None) -> Iterat
         yield event
 
 
-def _success(call: Call, found: dict[str, Any]) -> Response:
-    return _response(Rendered(200, {"content-type": "application/json", "cf-ray": call.ray}, dumps(found)))
-
-
-def _response(rendered: Rendered) -> Response:
-    return Response(rendered.body, rendered.status, rendered.headers)
+def _success(call: Call, found: dict[str, Any]) -> Rendered:
+    return Rendered(200, {"content-type": "application/json", "cf-ray": call.ray}, dumps(found))

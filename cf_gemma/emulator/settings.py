@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final, Literal, TypedDict, cast, get_args
 from cf_gemma.emulator.dialects import DIALECTS, Dialect
 from cf_gemma.emulator.faults import Fault, Refusal
 from cf_gemma.emulator.tool_call_styles import ToolCallStyle
+from cf_gemma.errors import ConfigurationError
 from cf_gemma.model import MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 ACCOUNT_ID: Final = "e" * 32
 API_TOKEN: Final = "emulator-token"  # noqa: S105 - everybody's default, no secret
@@ -39,7 +40,7 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one emulator."""
+    """The settings of one emulator. Raises ConfigurationError for a dialect or a style that there isn't."""
 
     account_id: str = ACCOUNT_ID
     """The only account there is."""
@@ -69,6 +70,10 @@ class Settings:
     clock: Callable[[], float] = time.time
     """Unix seconds."""
 
+    def __post_init__(self) -> None:
+        _check("dialect", self.dialect, _DIALECTS)
+        _check("tool_calls", self.tool_calls, _TOOL_CALLS)
+
     def random(self, number: int) -> Random:
         """The randomness of the request with this number: the same whatever goes on beside it."""
         return Random() if self.seed is None else Random(f"{self.seed} {number}")  # noqa: S311 - play, no secret
@@ -80,12 +85,11 @@ class Settings:
         """
         dialect = headers.get("x-emulator-dialect", self.dialect)
         tool_calls = headers.get("x-emulator-tool-calls", self.tool_calls)
-        for name, value, known in (
-            ("dialect", dialect, (*DIALECTS, "random")),
-            ("tool-calls", tool_calls, (*get_args(ToolCallStyle), "random")),
-        ):
-            if value not in known:
-                raise Refusal(Fault(400, message=f"x-emulator-{name} must be one of {', '.join(known)}"))
+        try:
+            _check("x-emulator-dialect", dialect, _DIALECTS)
+            _check("x-emulator-tool-calls", tool_calls, _TOOL_CALLS)
+        except ConfigurationError as error:
+            raise Refusal(Fault(400, message=str(error))) from None
         return replace(
             self,
             dialect=cast('Literal["S", "V", "random"]', dialect),
@@ -101,4 +105,11 @@ class Settings:
         return random.choice(_STYLES) if self.tool_calls == "random" else self.tool_calls
 
 
+def _check(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigurationError(f"{name} must be one of {', '.join(known)}")
+
+
+_DIALECTS: Final = (*DIALECTS, "random")
+_TOOL_CALLS: Final = (*get_args(ToolCallStyle), "random")
 _STYLES: Final[tuple[ToolCallStyle, ...]] = ("whole", "fragments", "finaliser")

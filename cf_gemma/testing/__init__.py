@@ -8,7 +8,9 @@
         assert workers_ai.messages == [{"role": "user", "content": "Hi"}]
 
 It isn't loaded by itself: a plugin that every pytest of an environment loads would start with each of them, wanted or
-not. Needs `pip install 'cf-gemma[local]'`; docs/testing.md shows a test of a RAG pipeline and one of an agent.
+not. With `workers_ai_only = true` in pytest's configuration nothing of the run reaches the real service, and models
+that are made when a module is imported reach the fixture. Needs `pip install 'cf-gemma[local]'`; docs/testing.md shows
+a test of a RAG pipeline and one of an agent.
 
 PYTEST_DONT_REWRITE (there are no assertions here, and pytest would warn of a module that is imported already)
 """
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["CUT", "Fault", "RecordedRequest", "Reply", "ToolCallSpec", "WorkersAI"]
 
 _FAILED = pytest.StashKey[bool]()
+_PORT = pytest.StashKey[int]()
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def workers_ai(
     `workers_ai.strict` is False.
     """
     stand_in = WorkersAI()
-    with Emulator(stand_in.reply, **workers_ai_options) as emulator:
+    with Emulator(stand_in.reply, port=request.config.stash.get(_PORT, 0), **workers_ai_options) as emulator:
         stand_in.emulator = emulator
         for name, value in stand_in.environment.items():
             monkeypatch.setenv(name, value)
@@ -59,6 +62,25 @@ def workers_ai(
         stand_in.check()
     except Unmet as unmet:
         pytest.fail(str(unmet), pytrace=False)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declares `workers_ai_only`."""
+    about = "Point the environment at the place of workers_ai for the whole run, so that nothing reaches the service"
+    parser.addini("workers_ai_only", about, type="bool", default=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With `workers_ai_only`, picks the one port for every `workers_ai`, and points the environment at it."""
+    if not config.getini("workers_ai_only"):
+        return
+    stand_in = WorkersAI()
+    with Emulator(stand_in.reply) as stand_in.emulator:
+        config.stash[_PORT] = stand_in.emulator.port
+    environment = pytest.MonkeyPatch()
+    config.add_cleanup(environment.undo)
+    for name, value in stand_in.environment.items():
+        environment.setenv(name, value)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,10 +8,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from cf_gemma.emulator import Fault, Reply, ToolCallSpec
+from cf_gemma.emulator.engines.reply import kind_of
+from cf_gemma.emulator.engines.scripted import asked
+from cf_gemma.emulator.faults import Refusal
 from cf_gemma.jsonobject import as_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from cf_gemma.emulator import Emulator, RecordedRequest
     from cf_gemma.emulator.engines.reply import Script
@@ -37,6 +40,7 @@ class WorkersAI:
         self._script: deque[Script] = deque()
         self._otherwise: Callable[[dict[str, Any]], Script] | None = None
         self._missing = 0
+        self._broken = ""
         self._lock = threading.Lock()
 
     def says(self, *replies: Script) -> Self:
@@ -44,16 +48,21 @@ class WorkersAI:
         given: list[object] = [*replies]
         wrong = [reply for reply in given if not isinstance(reply, str | Reply | Fault)]
         if wrong:
-            raise TypeError(f"says() takes texts, Reply and Fault objects; not a {type(wrong[0]).__name__}")
+            raise TypeError(f"says() takes texts, Reply and Fault objects; not a {kind_of(wrong[0])}")
         self._script.extend(replies)
         return self
 
-    def calls(self, tool: str, /, **arguments: Any) -> Self:
+    def calls(self, tool: str, args: Mapping[str, Any] | None = None, /, **arguments: Any) -> Self:
         """Queues a reply that calls a tool: `workers_ai.calls("add", a=1, b=2)`. For several at once, `says(Reply(…))`.
 
         Like the model, it does so whether the request offers that tool or not.
+
+        Args:
+            tool: its name.
+            args: the arguments in one dict; those that have a keyword are added.
+            arguments: the arguments.
         """
-        return self.says(Reply(tool_calls=[ToolCallSpec(tool, arguments)]))
+        return self.says(Reply(tool_calls=[ToolCallSpec(tool, {**(args or {}), **arguments})]))
 
     def fails(self, status: int, code: int | None = None, *, times: int = 1, retry_after: float | None = None) -> Self:
         """Queues refusals: `workers_ai.fails(429, 3040)`. Clients that try again need `times`, or a reply behind it.
@@ -63,11 +72,23 @@ class WorkersAI:
             code: Cloudflare's code, which brings its words; None for a refusal without.
             times: how many requests are refused.
             retry_after: seconds for a `Retry-After` header; None, like the service, sends none.
+
+        Raises:
+            TypeError: the status or the code isn't a number.
+            ValueError: the status isn't one of a refusal, or `times` is less than 1.
         """
+        if times < 1:
+            raise ValueError(f"times must be at least 1 (got {times})")
         return self.says(*[Fault(status, code, retry_after=retry_after)] * times)
 
     def answers(self, reply: Callable[[dict[str, Any]], Script]) -> Self:
-        """Has a function of the request's JSON body answer whatever comes when the queue is empty."""
+        """Has a function of the request's JSON body answer whatever comes when the queue is empty.
+
+        Raises TypeError for what isn't a function. A request for which it raises, or gives no reply, is refused (400),
+        and the test fails in the end.
+        """
+        if not callable(reply):
+            raise TypeError(f"answers() takes a function of the request's body; not a {kind_of(reply)}")
         self._otherwise = reply
         return self
 
@@ -116,12 +137,18 @@ class WorkersAI:
             if self._otherwise is None:
                 self._missing += 1
                 return Fault(400, message="workers_ai has nothing to say to this request: script a reply with says()")
-        return self._otherwise(body)
+        try:
+            return asked(self._otherwise, body)
+        except Refusal as refusal:
+            self._broken = str(refusal)
+            raise
 
     def check(self) -> None:
-        """Raises Unmet, when `strict`, if replies are left over or were missing."""
+        """Raises Unmet, when `strict`, if replies are left over, were missing, or came of a function that failed."""
         if not self.strict:
             return
+        if self._broken:
+            raise Unmet(f"workers_ai: {self._broken}")
         if self._missing:
             raise Unmet(f"workers_ai: {self._missing} more requests came than there were replies")
         if self._script:

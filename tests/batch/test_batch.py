@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import inspect
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from typing_extensions import override
 
-from cf_gemma import Gemma
+from cf_gemma import AsyncGemma, Gemma
 from cf_gemma import errors as e
 from cf_gemma.batch import AsyncBatch, Batch, BatchHandle
 from cf_gemma.emulator import Emulator, Fault, Reply
@@ -102,7 +104,7 @@ def test_an_unknown_request_id(queue: Callable[..., Any]) -> None:
 def test_a_busy_service(queue: Callable[..., Any]) -> None:
     """Trouble at the counter is retried like any other; trouble while waiting is waited out."""
     with Emulator(echo, queue_polls=0) as emulator:
-        client = queue(emulator, max_retries=0, default_headers={"x-emulator-fault": "500;times=1"})
+        client = queue(emulator, max_retries=0, default_headers={"x-emulator-fault": "503;times=1"})
         with pytest.raises(e.ServerError):
             client.submit(["hi"])
         handle = client.submit(["hi"])
@@ -117,6 +119,28 @@ def test_images_go_along(queue: Callable[..., Any]) -> None:
     messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": tiny}}]}]
     with Emulator(echo) as emulator, pytest.raises(e.UnsupportedContent, match=r"requests\[0\]: .*the image is 1 x 1"):
         queue(emulator).submit([messages])
+
+
+class Watched(dict[str, Any]):
+    """A message that notes which threads read it."""
+
+    readers: ClassVar[set[int]] = set()
+
+    @override
+    def items(self) -> Any:
+        self.readers.add(threading.get_ident())
+        return super().items()
+
+
+async def test_the_event_loop_does_not_wait_for_the_body() -> None:
+    """Up to ten megabytes of JSON, and images that are scaled down: another thread does that."""
+    Watched.readers.clear()
+    with Emulator(echo, queue_polls=0) as emulator:
+        where = {"account_id": emulator.account_id, "api_token": emulator.api_token, "base_url": emulator.base_url}
+        async with AsyncGemma(**where) as model:
+            await model.batch.submit([[Watched(role="user", content="hi")]])
+    assert Watched.readers
+    assert threading.get_ident() not in Watched.readers
 
 
 @pytest.mark.parametrize("name", ["submit", "status", "results", "wait"])

@@ -14,6 +14,7 @@ from cf_gemma.batch_handle import BatchHandle, BatchPart, BatchResult, BatchStat
 from cf_gemma.queue_flow import Pause, PollPolicy, asking, collecting, submitting
 from cf_gemma.queue_replies import accepted, answered, results
 from cf_gemma.queue_requests import PART_BYTES, PART_ITEMS, items, parts, poll
+from cf_gemma.reception import BODY_LIMIT, Reception
 from cf_gemma.request import HttpRequest
 from cf_gemma.settings import Settings
 
@@ -308,6 +309,20 @@ def test_trouble_that_passes_is_waited_out() -> None:
     assert collect([denied, DONE])[0] is denied
 
 
+def test_a_part_that_failed_hides_no_other_ones_answers() -> None:
+    """Its items have its error, and the others their answers; what is about who asks ends the wait."""
+    handle = BatchHandle((BatchPart("r", ("0",)), BatchPart("s", ("1", "2")), BatchPart("t", None)))
+    expired = {"result": {"status": "expired"}}
+    flow = collecting(SETTINGS, handle, timeout=None, policy=PollPolicy(), clock=lambda: 0.0)
+    found, _ = drive(flow, [DONE, expired, {"result": {"responses": [said("B", id=0)]}}])
+    assert [result.reference for result in found] == ["0", "1", "2", "0"]
+    assert [found[0].completion.text, found[3].completion.text] == ["A", "B"]
+    assert all("expired" in str(result.outcome) for result in found[1:3])
+    for refusal in (e.AuthenticationError("who?"), e.PermissionDenied("no")):
+        flow = collecting(SETTINGS, handle, timeout=None, policy=PollPolicy(), clock=lambda: 0.0)
+        assert drive(flow, [DONE, refusal])[0] is refusal
+
+
 def test_status_asks_once_after_each_part() -> None:
     """And waits for none."""
     handle = BatchHandle((BatchPart("r", ("0",)), BatchPart("s", ("1",))))
@@ -329,6 +344,14 @@ def test_a_batch_that_is_taken_in_part() -> None:
     assert drive(submitting(made, "m"), [full])[0] is full
     whole, _ = drive(submitting(made, "m"), [taken, {"result": {"request_id": "s"}}])
     assert [part.request_id for part in whole.parts] == ["r", "s"]
+
+
+def test_answers_to_many_requests_are_large() -> None:
+    """A thousand answers may come in one body: more is taken of it than of a single answer."""
+    body = b'{"result": {"responses": [], "more": "%s"}}' % (b"x" * (BODY_LIMIT + 1))
+    question = Reception(poll(SETTINGS, "r"), 200, {"content-type": "application/json"}, now=0)
+    assert [*question.feed(body), *question.close()] == []
+    assert answered(question.completion().extra).state == "done"
 
 
 def test_a_result_shows_its_answer() -> None:

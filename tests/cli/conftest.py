@@ -16,7 +16,7 @@ from cf_gemma.emulator import Emulator, Fault, Reply
 from cf_gemma.queue_flow import PollPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from click.testing import Result
@@ -58,11 +58,17 @@ class Shell:
         assert result.exit_code == code, (result.output, result.stderr, result.exception)
         return result
 
-    def start(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
-        """Starts a command as a program."""
-        environment = {**os.environ, **self.environment, "PYTHONUNBUFFERED": "1"}
+    def start(
+        self,
+        *arguments: str | Path,
+        command: Sequence[str] = COMMAND,
+        looks: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> subprocess.Popen[str]:
+        """Starts a command as a program; `looks` is what its environment says of the terminal."""
+        environment = {**os.environ, **self.environment, "PYTHONUNBUFFERED": "1", **(looks or {})}
         piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([*COMMAND, *arguments], env=environment, **(piped | options))  # noqa: S603 - our own
+        return subprocess.Popen([*command, *arguments], env=environment, **(piped | options))  # noqa: S603 - our own
 
 
 @pytest.fixture

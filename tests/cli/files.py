@@ -31,6 +31,11 @@ def read(path: Path) -> dict[Any, dict[str, Any]]:
     return {record["line"] if record["id"] is None else record["id"]: record for record in records}
 
 
+def prompts(body: dict[str, Any]) -> list[str]:
+    """What a request asks, of either kind; nothing for a question after a batch."""
+    return [one["messages"][-1]["content"] for one in body.get("requests", [body]) if "messages" in one]
+
+
 def wait_for(path: Path, lines: int) -> None:
     """Until a file has so many lines."""
     until = time.monotonic() + 20

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cf_gemma.emulator import CUT, Emulator, Reply
+from cf_gemma.emulator import CUT, Emulator, Reply, ScriptedEngine
+from cf_gemma.emulator.engines.model_file import STAND_IN_TOKENS
 from cf_gemma.version import __version__
 from tests.cli.conftest import Shell
 from tests.cli.files import png
@@ -88,6 +89,24 @@ def test_exit_codes(shell: Shell, arguments: list[str], code: int, told: str) ->
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "tokens", "told"),
+    [
+        ((), STAND_IN_TOKENS, "cut off: the local stand-in stops at 512 tokens"),
+        (("--max-tokens", "7"), 7, "cut off: raise --max-tokens"),
+        ((), 100, "cut off: the local model's context is full"),
+    ],
+)
+def test_what_cuts_a_local_answer(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], tokens: int, told: str
+) -> None:
+    """With --local, the hint names what really cut the answer, and no remedy that can't help."""
+    cut = Reply("on and on", finish_reason="length", usage=(9, tokens))
+    monkeypatch.setattr("cf_gemma.emulator.LlamaEngine", lambda: ScriptedEngine(cut))
+    result = shell.run("ask", "Why?", "--local", *arguments, code=3)
+    assert result.stderr.endswith(f"cf-gemma ask: {told}\n")
+
+
 def test_half_an_answer() -> None:
     """An answer whose connection was lost is an error, and what had come of it was shown."""
     with Emulator(Reply("one two three", error=CUT)) as emulator:
@@ -98,7 +117,7 @@ def test_half_an_answer() -> None:
 
 def test_ctrl_c() -> None:
     """Ctrl-C ends it with 130, without a traceback, at once."""
-    with Emulator(Reply("one two three", gap=0.25)) as emulator:
+    with Emulator(Reply("one" + " more" * 40, gap=0.25)) as emulator:
         with Shell(emulator).start("ask", "Why?", stdin=subprocess.DEVNULL) as program:
             assert program.stdout
             assert program.stdout.read(3) == "one"
@@ -117,11 +136,3 @@ def test_local_and_version(shell: Shell) -> None:
     assert shell.run("--version").stdout == f"cf-gemma {__version__}\n"
     with shell.start("--version") as program:
         assert program.communicate()[0] == f"cf-gemma {__version__}\n"
-
-
-@pytest.mark.parametrize("command", ["ask", "batch", "chat"])
-def test_help(shell: Shell, command: str) -> None:
-    """Help has examples and the settings that all commands share."""
-    told = shell.run(command, "--help", COLUMNS="200").stdout
-    assert f"cf-gemma {command}" in told
-    assert all(option in told for option in ("--local", "--no-thinking", "--max-tokens", "--model", "Examples"))

@@ -8,42 +8,85 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import pytest
 
 from cf_gemma.emulator import Emulator, Reply
 from tests.cli.conftest import Shell
-from tests.cli.files import MODES, read, wait_for, write
+from tests.cli.files import prompts, read, wait_for, write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@MODES
-def test_killed_and_resumed(shell: Shell, source: Path, output: Path, mode: str) -> None:
+def test_killed_and_resumed(shell: Shell, source: Path, output: Path) -> None:
     """After kill -9 nothing is lost, nothing that was written is asked again, and every id is there once."""
     rows, concurrency = 300, 4
     write(source, [{"id": f"row {number}", "prompt": str(number)} for number in range(rows)])
-    options = ("batch", source, "-o", output, "--mode", mode, "--concurrency", str(concurrency), "--rpm", "0")
+    options = ("batch", source, "-o", output, "--concurrency", str(concurrency), "--rpm", "0")
     with shell.start(*options) as program:
-        wait_for(output if mode == "live" else output.with_name("out.jsonl.queue"), 60 if mode == "live" else 1)
+        wait_for(output, 60)
         program.send_signal(signal.SIGKILL)
     before = output.read_bytes()
-    assert before.endswith(b"\n") or not before
+    assert before.endswith(b"\n")
     assert before.count(b"\n") < rows
     with output.open("ab") as file:
         file.write(b'{"id": "row 299", "li')  # what a crash of the machine may leave
     shell.run(*options, "--resume")
     assert output.read_bytes().startswith(before)
     assert set(read(output)) == {f"row {number}" for number in range(rows)}
-    assert not output.with_name("out.jsonl.queue").exists()
     asked = Counter(text for request in shell.emulator.requests for text in prompts(request.json))
     assert set(asked) == {str(number) for number in range(rows)}
-    assert sum(asked.values()) - rows <= (concurrency if mode == "live" else 0)
+    assert sum(asked.values()) - rows <= concurrency
 
 
-def prompts(body: dict[str, Any]) -> list[str]:
-    """What a request asks, of either kind."""
-    return [one["messages"][-1]["content"] for one in body.get("requests", [body]) if "messages" in one]
+CHUNK = 20
+KILLED = """\
+import os, signal, sys
+from cf_gemma.batch import AsyncBatch
+from cf_gemma.cli import main
+from cf_gemma.cli.batch import queued
+from cf_gemma.cli.batch.output import Output
+from cf_gemma.queue_flow import PollPolicy
+
+AsyncBatch.policy = PollPolicy(first=0.01, longest=0.05)
+queued.CHUNK_ROWS = {chunk}
+write = Output.append
+
+def append(output, record):
+    write(output, record)
+    if output._tally.done == {line}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Output.append = append
+main()
+"""
+"""The command, with small chunks, which kills itself as soon as it has written so many lines."""
+
+
+@pytest.mark.parametrize("line", [CHUNK, 2 * CHUNK + 7], ids=["between chunks", "within a chunk"])
+def test_killed_and_resumed_with_the_queue(
+    shell: Shell, source: Path, output: Path, line: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while a chunk's answers are written, the rest of them is collected, and nothing is paid for twice."""
+    monkeypatch.setattr("cf_gemma.cli.batch.queued.CHUNK_ROWS", CHUNK)
+    rows, receipts = 5 * CHUNK, output.with_name("out.jsonl.queue")
+    write(source, [{"id": f"row {number}", "prompt": str(number)} for number in range(rows)])
+    options = ("batch", source, "-o", output, "--mode", "queue", "--concurrency", "1")
+    command = [sys.executable, "-W", "error", "-c", KILLED.format(chunk=CHUNK, line=line)]
+    with shell.start(*options, command=command) as program:
+        _, told = program.communicate(timeout=20)
+    assert program.returncode == -signal.SIGKILL, told
+    before = output.read_bytes()
+    assert before.count(b"\n") == line
+    assert len(receipts.read_bytes().splitlines()) == -(-line // CHUNK)
+    shell.run(*options, "--resume")
+    assert output.read_bytes().startswith(before)
+    assert set(read(output)) == {f"row {number}" for number in range(rows)}
+    assert not receipts.exists()
+    asked = Counter(text for request in shell.emulator.requests for text in prompts(request.json))
+    assert asked == Counter(str(number) for number in range(rows))
 
 
 def test_ctrl_c(source: Path, output: Path) -> None:

@@ -53,7 +53,7 @@ def test_only_answers_are_on_the_standard_output(shell: Shell) -> None:
     assert "There is no /dance" in result.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal: docs.python.org/3/library/pty.html")
 def test_a_terminal_shows_everything(shell: Shell) -> None:
     """Where it is typed, prompts, reasoning and prices are beside the answers, and a failure is no exit code."""
     import pty
@@ -127,7 +127,7 @@ def test_what_was_heard_is_kept() -> None:
 
 def test_ctrl_c_stops_the_answer() -> None:
     """Ctrl-C stops the answer, and the program takes the next message; at the prompt it says how to leave."""
-    with Emulator([Reply("one two three four", gap=0.2), "five"]) as emulator:
+    with Emulator([Reply("one" + " more" * 40, gap=0.2), "five"]) as emulator:
         shell = Shell(emulator)
         with shell.start("chat", stdin=subprocess.PIPE) as program:
             assert program.stdin

@@ -33,7 +33,7 @@ def nowhere() -> Iterator[str]:
 def test_trouble_that_every_row_would_meet(
     shell: Shell, source: Path, output: Path, mode: str, extra: tuple[str, ...], told: str
 ) -> None:
-    """It stops the run with code 1, and is told once; nothing is written that would have to be repeated."""
+    """It stops the run with code 3, and is told once; nothing is written that would have to be repeated."""
     write(source, [{"prompt": str(number)} for number in range(50)])
     options = ("batch", source, "-o", output, "--mode", mode, "--concurrency", "2", *FAST)
     token = shell.emulator.api_token if extra else "wrong"

@@ -108,6 +108,7 @@ def test_a_limit_replaces_the_other_name_of_it() -> None:
     ("name", "hint"),
     [
         ("temprature", "temperature"),
+        ("timeout", "a setting: give it when the model is made"),
         ("max_token", "max_tokens"),
         ("tool_choise", "tool_choice"),
         ("top_k", "extra_body"),

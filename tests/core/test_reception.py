@@ -95,8 +95,8 @@ def test_a_bomb_is_unpacked_in_pieces() -> None:
 
 @pytest.mark.parametrize("cut", [1, 5, 31, 1_000])
 def test_a_body_of_several_members(cut: int) -> None:
-    """A gzip body of several members is all of them, wherever the network cut it."""
-    packed = gzip.compress(b"one ") + gzip.compress(b"") + gzip.compress(b"two")
+    """A gzip body of several members is all of them, wherever the network cut it; zeros at its end say nothing."""
+    packed = gzip.compress(b"one ") + gzip.compress(b"") + gzip.compress(b"two") + bytes(9)
     inflater = Inflater("gzip")
     pieces = [packed[place : place + cut] for place in range(0, len(packed), cut)]
     assert b"".join(part for piece in pieces for part in inflater.feed(piece)) == b"one two"
@@ -178,9 +178,66 @@ def test_a_cut_or_silent_stream_carries_what_had_come() -> None:
 
 
 def test_stall_watch() -> None:
-    """Only events set the clock back; without a limit nothing is ever overdue."""
+    """Only what says something sets the clock back, a body's bytes too; without a limit nothing is ever overdue."""
+    request = HttpRequest("https://x.test", {}, b"", stream=True)
+    stream = Reception(request, 200, {"content-type": "text/event-stream"}, now=0.0)
+    body = Reception(request, 200, {"content-type": "application/json"}, now=0.0)
+    empty = [
+        {"choices": []},
+        {"choices": [{"delta": {"content": ""}}]},
+        {"choices": [{"delta": {"role": "assistant"}}]},
+    ]
+    for reception, words, noise in [
+        (stream, sse([text_chunk("a")], done=False), b": ping\n\n" + sse(empty, done=False)),
+        (body, b"{", b""),
+    ]:
+        watch = StallWatch(10.0, now=0.0)
+        assert not watch.over(reception, 10.0)
+        list(reception.feed(words))
+        assert not watch.over(reception, 15.0)
+        list(reception.feed(noise))
+        assert not watch.over(reception, 25.0)
+        with pytest.raises((e.StreamTimeout, e.RequestTimeout), match="10 s"):
+            watch.over(reception, 25.1)
+        list(reception.feed(words))
+        assert not watch.over(reception, 99.0)
+    assert not StallWatch(None, now=0.0).over(stream, 1e9)
+
+
+def test_a_whole_answer_is_not_given_up() -> None:
+    """A stream that goes silent after its finish reason is over, and no error."""
+    stream = Reception(
+        HttpRequest("https://x.test", {}, b"", stream=True), 200, {"content-type": "text/event-stream"}, now=0
+    )
     watch = StallWatch(10.0, now=0.0)
-    assert [watch.overdue(events, now) for events, now in [(0, 10.0), (1, 15.0), (1, 25.0)]] == [None, None, None]
-    assert watch.overdue(1, 25.1) == 10.0
-    assert watch.overdue(2, 99.0) is None
-    assert StallWatch(None, now=0.0).overdue(0, 1e9) is None
+    list(stream.feed(sse([text_chunk("a", "stop")], done=False)))
+    assert not watch.over(stream, 1.0)
+    assert watch.over(stream, 11.1)
+    assert stream.completion().text == "a"
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "text/event-stream; charset=utf-8", ""])
+def test_a_body_under_the_name_of_a_stream(kind: str) -> None:
+    """JSON is read as JSON whatever it is called: a refusal keeps its code, and an answer is whole."""
+    request = HttpRequest("https://x.test", {}, b"", stream=True)
+    refusal = Reception(request, 200, {"content-type": kind}, now=0)
+    list(refusal.feed(b'\n{"success": false, "errors": [{"code": 4006, "message": "used up"}]}'))
+    with pytest.raises(e.QuotaExhausted):
+        list(refusal.close())
+    answer = Reception(request, 200, {"content-type": kind}, now=0)
+    list(answer.feed(b'{"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}'))
+    assert list(answer.close()) == [TextDelta("hi")]
+    assert answer.completion().text == "hi"
+
+
+def test_a_stream_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream of ordinary words that never ends is given up, with what had arrived."""
+    monkeypatch.setattr("cf_gemma.reception.STREAM_LIMIT", 10_000)
+    stream = Reception(
+        HttpRequest("https://x.test", {}, b"", stream=True), 200, {"content-type": "text/event-stream"}, now=0
+    )
+    words = (delta for _ in range(1_000) for delta in stream.feed(sse([text_chunk("word ")], done=False)))
+    with pytest.raises(e.ResponseTooLarge, match="10000 bytes") as caught:
+        list(words)
+    assert caught.value.partial is not None
+    assert caught.value.partial.text.startswith("word word")

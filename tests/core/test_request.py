@@ -244,6 +244,8 @@ def test_extra_body_comes_last() -> None:
 
 CIRCLE: list[Any] = []
 CIRCLE.append(CIRCLE)
+KNOT: Body = {}
+KNOT["x"] = KNOT
 
 
 @pytest.mark.parametrize(
@@ -261,20 +263,44 @@ CIRCLE.append(CIRCLE)
         ("hi", {"extra_body": {"x": CIRCLE}}, "JSON"),
         ("NaN", {"metadata": {(1, 2): math.nan}}, "NaN"),
         ("hi", {"extra_body": {"stream": True}}, "stream"),
+        ("hi", {"extra_body": {"api_key": "canary"}}, "^extra_body: api_key looks like a secret"),
+        ("hi", {"extra_body": {"apiToken": "canary"}}, "apiToken looks like a secret"),
+        ("hi", {"extra_body": {"x": {"y": {"secret-access-key": "canary"}}}}, "secret-access-key looks like a secret"),
+        ("hi", {"extra_body": {"x": KNOT}}, "JSON"),
         ("hi", {"tools": [{"name": "f", "parameters": {}}]}, r"tools\[0\] must be"),
         ("hi", {"tools": [tool(), {"type": "function", "function": {"name": ""}}]}, r"tools\[1\] must be"),
         ("hi", {"tools": ["f"]}, r"tools\[0\] must be"),
         ("hi", {"tools": [{"type": "function", "function": {"name": "f", "description": False}}]}, "description"),
         ("hi", {"tools": [tool()], "tool_choice": {"type": "function", "function": {"name": "sub"}}}, "sub.*add"),
         ("hi", {"tools": [tool()], "tool_choice": {"type": "function"}}, "tool_choice must be"),
+        ("hi", {"tools": [{"type": "function", "function": {"name": "f", "parameters": None}}]}, "tools.*'/0/function"),
+        ("hi", {"tools": [tool()], "tool_choice": {"type": "any"}}, "tool_choice.*enum any not in"),
+        ("hi", {"response_format": {}}, "response_format.*enum None not in text,json_object,json_schema"),
+        ("hi", {"response_format": {"type": "xml"}}, "response_format.*enum xml not in"),
+        ("hi", {"stream_options": {"include_usage": "yes"}}, "stream_options.*include_usage"),
+        ("hi", {"chat_template_kwargs": {"enable_thinking": "yes"}}, "chat_template_kwargs.*enable_thinking"),
+        ("hi", {"modalities": ["text", "video"]}, "modalities.*enum video not in text,audio"),
+        ("hi", {"audio": {}}, "audio.*voice,format"),
+        ("hi", {"prediction": {"x": 1}}, "prediction.*type,content"),
+        ("hi", {"functions": []}, "functions.*Length"),
+        ("hi", {"function_call": {"foo": 1}}, "function_call.*name"),
+        ("hi", {"web_search_options": {"search_context_size": "huge"}}, "web_search_options.*enum huge"),
         ("hi", {"response_format": {"type": "json_schema"}}, "response_format must be"),
         ("hi", {"response_format": {"type": "json_schema", "json_schema": "x"}}, "response_format must be"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_sent(messages: Any, options: Body, told: str) -> None:
     """What can't be sent is refused here, with the parameter's name or what to look for."""
-    with pytest.raises(InvalidRequest, match=told):
+    with pytest.raises(InvalidRequest, match=told) as caught:
         request(messages, **options)
+    assert "canary" not in str(caught.value)
+
+
+def test_names_of_secrets_in_schemas_are_words() -> None:
+    """A schema may speak of a token, and a body may count them."""
+    schema = {"properties": {"token": {"type": "string"}}, "required": ["token"]}
+    extra = {"guided_json": schema, "max_tokens": 5, "stop_token_ids": [1], "add_bos_token": True, "monkey": "x"}
+    assert body("hi", extra_body=extra).items() >= extra.items()
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity NaN", '{"x": NaN}'])

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cf_gemma.answer import AnswerBuilder
 from cf_gemma.completion import (
     Choice,
     Completion,
@@ -220,7 +221,6 @@ def test_several_choices() -> None:
         pytest.param(sse([text_chunk("a")]), True, id="DONE, no finish"),
         pytest.param(sse([text_chunk("a")])[:-2], True, id="DONE without a blank line"),
         pytest.param(sse([text_chunk("a"), STOP], done=False)[:-2], True, id="finish without a blank line"),
-        pytest.param(b"data: [DONE]", True, id="DONE alone"),
         pytest.param(sse([text_chunk("a")]) * 2, True, id="DONE twice"),
         pytest.param(sse([text_chunk("a")]) + b"data: junk\n\n", True, id="junk after DONE"),
         pytest.param(sse([text_chunk("a")], done=False), False, id="neither"),
@@ -230,6 +230,7 @@ def test_several_choices() -> None:
             sse([text_chunk("a", "stop", 0), text_chunk("b", None, 1)], done=False), False, id="one of two choices"
         ),
         pytest.param(b": ping\n\n" * 3, False, id="pings"),
+        pytest.param(b"data: [DONE]", False, id="DONE alone"),
         pytest.param(b"", False, id="nothing"),
     ],
 )
@@ -240,7 +241,7 @@ def test_completeness(body: bytes, whole: bool) -> None:
     else:
         error = failure(body)
         assert isinstance(error, StreamTruncated)
-        if body.startswith(b"data"):
+        if body.startswith(b"data: {"):
             assert error.partial is not None
             assert error.partial.text == "a"
         else:
@@ -291,6 +292,59 @@ def test_an_event_that_is_no_chunk(data: str) -> None:
     assert len(str(error)) < 400
     assert error.partial is not None
     assert error.partial.text == "a"
+
+
+@pytest.mark.parametrize(
+    ("chunk", "kind"),
+    [
+        ({**text_chunk("b"), "error": {"code": 3040, "message": "busy"}}, CapacityExceeded),
+        ({**text_chunk("b"), "usage": 7}, ProtocolError),
+        ({"id": "a", "choices": [{"delta": {"content": "b", "tool_calls": 7}}]}, ProtocolError),
+    ],
+)
+def test_words_beside_trouble_are_handed_out_first(chunk: Chunk, kind: type[GemmaError]) -> None:
+    """What an event says before what is wrong with it is a delta, and is in the error's partial."""
+    stream = ChatStream({})
+    with pytest.raises(kind) as caught:
+        list(stream.feed(sse([text_chunk("a"), chunk, text_chunk("c")])))
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "ab"
+    stream = ChatStream({})
+    pieces = stream.feed(sse([text_chunk("a"), chunk, text_chunk("c")]))
+    assert [next(pieces), next(pieces)] == [TextDelta("a"), TextDelta("b")]
+    with pytest.raises(kind):
+        next(pieces)
+
+
+def test_trouble_in_a_whole_reply_has_what_could_be_read() -> None:
+    """A reply that goes wrong in its middle carries what came before it."""
+    with pytest.raises(ProtocolError) as caught:
+        replied({"choices": [{"message": {"content": "ab"}, "finish_reason": "stop"}], "usage": 7})
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "ab"
+
+
+def test_every_choice_that_was_asked_for_must_end() -> None:
+    """A stream of two answers of which only one came is not whole, although that one is."""
+    one = sse([text_chunk("a", "stop")], done=False)
+    both = sse([text_chunk("a", "stop"), text_chunk("b", "stop", 1)], done=False)
+    for body, whole in ((one, False), (both, True)):
+        stream = ChatStream({}, AnswerBuilder(expected=2))
+        list(stream.feed(body))
+        assert stream.finished is whole
+
+
+def test_token_ids_are_joined() -> None:
+    """Lists that come with each chunk add up."""
+    chunks = [delta({"content": text}, token_ids=[number]) for number, text in enumerate("ab")]
+    assert streamed(sse([*chunks, STOP]))[1].choices[0].extra["token_ids"] == [0, 1]
+
+
+def test_made_ids_differ_from_answer_to_answer() -> None:
+    """A call without an id, in an answer without one, gets one of the request's."""
+    call = {"choices": [{"message": {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}}]}
+    ids = [replied(call, headers={"cf-ray": ray})[1].tool_calls[0].id for ray in ("one", "two", "two")]
+    assert ids[0] != ids[1] == ids[2]
 
 
 def test_numbers_that_overflow_are_harmless() -> None:

@@ -155,6 +155,39 @@ def test_ids_are_unique_and_the_same_each_time(ids: tuple[str | None, str | None
     assert all(call.id for call in first)
 
 
+def test_pieces_without_an_index_go_by_their_id() -> None:
+    """Arguments that come alone, with an id and no index, belong to the call of that id."""
+    openers = [entry("", name=name, id=name, index=None) for name in ("f", "g")]
+    pieces = [entry(text, id=name, index=None) for name, text in (("f", '{"x":1}'), ("g", '{"y":'), ("g", "2}"))]
+    _, calls, invalid = assembled(openers, *[[piece] for piece in pieces])
+    assert [(call.name, call.args) for call in calls] == [("f", {"x": 1}), ("g", {"y": 2})]
+    assert invalid == ()
+
+
+def test_another_name_is_another_call() -> None:
+    """Calls without ids and arguments, one after the other, are all there."""
+    _, calls, invalid = assembled([{"name": "ping"}], [{"name": "pong"}])
+    assert [(call.name, call.args, call.place) for call in calls] == [("ping", {}, 0), ("pong", {}, 1)]
+    assert invalid == ()
+
+
+def test_a_call_that_is_told_twice_is_one() -> None:
+    """The same whole call again says nothing new."""
+    deltas, calls, invalid = assembled(*[[entry('{"x":1}', name="f", id="call_1")]] * 2)
+    assert [(call.id, call.args) for call in calls] == [("call_1", {"x": 1})]
+    assert (len(deltas), invalid) == (1, ())
+
+
+def test_places() -> None:
+    """Each call, valid or not, has the place that its deltas have."""
+    deltas, calls, invalid = assembled(
+        [entry('{"x":', name="f", id="1"), entry("{}", name="g", id="2", index=1), entry("{}", index=2)]
+    )
+    named = [call for call in (*calls, *invalid) if call.name]
+    assert {delta.id: delta.index for delta in deltas} == {call.id: call.place for call in named}
+    assert [call.place for call in invalid] == [0, 2]
+
+
 def test_calls_keep_the_order_in_which_they_began() -> None:
     """A call whose name comes late keeps its place among the others, in the deltas and at the end."""
     deltas, calls, _ = assembled(

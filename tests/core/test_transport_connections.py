@@ -110,6 +110,34 @@ def test_an_abandoned_stream_is_closed() -> None:
         model.close()
 
 
+def test_asynchronous_streams_that_only_the_collector_finds() -> None:
+    """An error that holds its own stream harms nobody else: the stream is closed by its loop, not in another's task."""
+    with FaultServer([stream_head(), A, HOLD]) as server:
+        told: list[object] = []
+
+        async def fail(model: AsyncGemma) -> None:
+            kept: list[Exception] = []
+            try:
+                stream = model.stream("hi")
+                async for _ in stream:
+                    _ = 1 / 0
+            except ZeroDivisionError as error:
+                kept.append(error)  # a cycle: the error's traceback has this frame
+
+        async def run() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+            model = AsyncGemma(ACCOUNT, TOKEN, base_url=server.url)
+            for _ in range(8):
+                await asyncio.create_task(fail(model))
+            gc.collect()
+            await asyncio.sleep(0.05)
+            assert await asyncio.to_thread(server.wait_until_closed, 0.3)
+            await model.aclose()
+
+        asyncio.run(run())
+        assert told == []
+
+
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
 @pytest.mark.parametrize("when", ["before the answer", "within the answer"])
 def test_cancelling_closes_the_connection(how: str, when: str) -> None:
@@ -315,7 +343,9 @@ FORK = """
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="this system has no fork: docs.python.org/3/library/os.html#os.fork"
+)
 def test_a_forked_child_has_its_own_connection() -> None:
     """Parent and child don't write on one connection."""
     with FaultServer([GOOD]) as server:

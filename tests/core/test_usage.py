@@ -43,6 +43,7 @@ TOTALS = [report(147, 1), report(147, 2), report(147, 16)]
     [
         pytest.param(INCREMENTS, report(0, 1, neurons=0.5), None, Usage(147, 3, 150, neurons=2.75), id="increments"),
         pytest.param(INCREMENTS, None, report(147, 16, neurons=1.75), Usage(147, 16, 163, neurons=1.75), id="tail"),
+        pytest.param(INCREMENTS, None, report(147, 16), Usage(147, 16, 163, neurons=2.25), id="tail without neurons"),
         pytest.param(INCREMENTS[:2], None, None, Usage(147, 1, 148, neurons=1.75), id="increments, cut"),
         pytest.param(TOTALS, None, None, Usage(147, 16, 163), id="running totals"),
         pytest.param([*TOTALS, TOTALS[-1], TOTALS[-1]], None, None, Usage(147, 16, 163), id="totals repeated"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,15 +11,22 @@ from typer.testing import CliRunner, Result
 
 from cf_gemma.cli.app import app
 from cf_gemma.cli.doctor.probes import PROBES
-from cf_gemma.emulator import CUT, Emulator, Fault
+from cf_gemma.emulator import CUT, Emulator, Fault, ScriptedEngine
+from cf_gemma.queue_flow import PollPolicy
 from tests.recorded import oracle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 ACCOUNT, TOKEN = "a1b2c3d4" * 4, "canary-token-5d1f"
+REPORT = Path("cf-gemma-doctor.json")
 EXAMINED = len([probe for probe in PROBES if probe.steps])
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report lands in the working directory."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -39,9 +47,10 @@ def doctor() -> Iterator[Callable[..., tuple[Result, Emulator]]]:
 
 def test_every_question(doctor: Callable[..., tuple[Result, Emulator]], tmp_path: Path) -> None:
     """Everything goes well with the emulator, each of the 22 questions has its finding, and no credential is told."""
-    result, emulator = doctor(oracle.answer, "--yes", "--output", str(tmp_path / "report.json"))
+    result, emulator = doctor(oracle.answer, "--yes")
     assert result.exit_code == 0, result.output
-    text = (tmp_path / "report.json").read_text("utf-8")
+    assert f"The report is in {tmp_path}/cf-gemma-doctor.json." in result.output
+    text = (tmp_path / "cf-gemma-doctor.json").read_text("utf-8")
     report = json.loads(text)
     assert report["emulated"] is True
     assert [check["well"] for check in report["checks"]] == [True, True, True]
@@ -70,13 +79,48 @@ def test_asks_before_it_pays(doctor: Callable[..., tuple[Result, Emulator]]) -> 
     assert result.exit_code == 1
     assert "$0.00" in result.output
     assert emulator.requests == []
+    assert not REPORT.exists()
 
 
 def test_yes_by_hand(doctor: Callable[..., tuple[Result, Emulator]]) -> None:
-    """Who says yes gets the findings."""
+    """Who says yes gets the findings, in the place of an earlier report's."""
+    REPORT.write_text('{"cf_gemma": "0.1", "checks": [], "probes": [], "of an older version": 1}')
     result, _ = doctor(oracle.answer, typed="y\n")
     assert result.exit_code == 0
     assert "Streamed tool calls" in result.output
+    assert json.loads(REPORT.read_text("utf-8"))["probes"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[" * 100_000, '{"cf_gemma": "my notes"}', "[1]"])
+@pytest.mark.parametrize("named", [(), ("--output", "mine.json")], ids=["default", "named"])
+def test_another_file_is_left_alone(
+    doctor: Callable[..., tuple[Result, Emulator]], text: str, named: tuple[str, ...]
+) -> None:
+    """What isn't a report isn't replaced by one; that is said before anything is sent."""
+    place = Path(named[-1]) if named else REPORT
+    place.write_text(text)
+    result, emulator = doctor(oracle.answer, "--yes", *named)
+    assert result.exit_code == 2
+    assert "pass --output with another name" in " ".join(result.stderr.replace("│", " ").split())
+    assert place.read_text() == text
+    assert emulator.requests == []
+
+
+def test_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--local starts an emulator with a local model for the run, needs no account, and asks nothing: it is free."""
+    monkeypatch.setattr("cf_gemma.emulator.LlamaEngine", lambda: ScriptedEngine(oracle.answer))
+    monkeypatch.setattr("cf_gemma.batch.Batch.policy", PollPolicy(first=0.01))
+    result = CliRunner().invoke(app, ["doctor", "--local"])
+    assert result.exit_code == 0, result.output
+    assert "An emulator answered" in result.output
+    assert json.loads(REPORT.read_text("utf-8"))["emulated"] is True
+
+
+def test_local_and_an_account() -> None:
+    """Whose account is to be examined would be anybody's guess."""
+    result = CliRunner().invoke(app, ["doctor", "--local", "--account", ACCOUNT], env={"COLUMNS": "300"})
+    assert result.exit_code == 2
+    assert "--local starts an emulator of its own" in result.stderr
 
 
 def test_wrong_token(doctor: Callable[..., tuple[Result, Emulator]]) -> None:

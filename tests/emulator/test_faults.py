@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any, cast
 
+import httpx
 import pytest
 
+from cf_gemma import Gemma
 from cf_gemma.emulator import CUT, FAULTS, Fault
 from cf_gemma.emulator.faults import Refusal
 from cf_gemma.emulator.injection import Injection, Injections
-from cf_gemma.errors import CODES
+from cf_gemma.errors import CODES, ConnectionFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Caller
 
 ID = "0b9c7c1e-6a1f-4a55-9d7e-0c8f4b2f6a11"
 
@@ -117,11 +125,82 @@ def test_header(header: str, injection: Injection) -> None:
     assert Injection.parse(header) == injection
 
 
-@pytest.mark.parametrize("header", ["x", "429-", "429-3040;times", "429-3040;times=x", "429-3040;often=2", "-1-"])
-def test_header_that_is_not_understood(header: str) -> None:
-    """A header that can't be read is refused in words that name it."""
-    with pytest.raises(Refusal, match="x-emulator-fault"):
+UNREADABLE = [
+    ("x", "must be a number, not 'x'"),
+    ("429-", "the code must be a number"),
+    ("-1-", "the status must be a number"),
+    ("999", r"must be 400 to 599 \(got 999\)"),
+    ("200", r"must be 400 to 599 \(got 200\)"),
+    ("429-3040;times", "times must be a number"),
+    ("429-3040;times=x", "times must be a number, not 'x'"),
+    ("429-3040;times=0", "times must be at least 1"),
+    ("429-3040;after=-1", "after must be 0 or more"),
+    ("429-3040;retry-after=nan", "retry_after must be 0 or more"),
+    ("429-3040;often=2", "'often' is not a setting"),
+]
+
+
+@pytest.mark.parametrize(("header", "why"), UNREADABLE, ids=[header for header, _ in UNREADABLE])
+def test_header_that_is_not_understood(header: str, why: str) -> None:
+    """A header that can't be read is refused in words that say why, and list what is valid."""
+    with pytest.raises(Refusal, match=f"x-emulator-fault: .*{why}.*It takes cut, html, .*3040.*times=") as refused:
         Injection.parse(header)
+    assert refused.value.fault.status == 400
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: Fault(200), ValueError, r"400 to 599 \(got 200\).*CUT"),
+        (lambda: Fault(3040), ValueError, "Fault.of takes Cloudflare's codes"),
+        (lambda: Fault(cast("int", "429")), TypeError, r"Fault\(429, 3040\); not '429'"),
+        (lambda: Fault(429, cast("int", "3040")), TypeError, r"not 429, '3040'"),
+        (lambda: Fault(429, retry_after=cast("float", "1")), TypeError, "are numbers"),
+        (lambda: Fault(429, retry_after=-1), ValueError, "retry_after must be 0 or more"),
+        (lambda: Fault(429, envelope=cast("Any", "xml")), ValueError, "envelope must be one of service, .*not 'xml'"),
+    ],
+)
+def test_a_fault_is_checked_at_once(make: Callable[[], Fault], error: type[Exception], words: str) -> None:
+    """A fault that can't be is refused where it is written, in words that say what can."""
+    with pytest.raises(error, match=words):
+        make()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("header", ["cut", "cut;after=0", "cut;after=1"])
+def test_header_that_cuts(serve: Callable[..., Caller], header: str, *, stream: bool) -> None:
+    """The connection is really cut, before the answer begins or within it, on both routes."""
+    caller = serve("one two three")
+    for ask in (caller.run, caller.chat):
+        with pytest.raises(httpx.RemoteProtocolError):
+            ask({"x-emulator-fault": header}, stream=stream)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_cuts_are_counted(serve: Callable[..., Caller], *, stream: bool) -> None:
+    """As many connections are cut as the header says, and then requests pass."""
+    caller = serve("one two three")
+    for ask in (caller.run, caller.chat):
+        with pytest.raises(httpx.RemoteProtocolError):
+            ask({"x-emulator-fault": "cut;times=2"}, stream=stream)
+    assert caller.run({"x-emulator-fault": "cut;times=2"}, stream=stream).status_code == 200
+
+
+def test_a_cut_is_tried_again(serve: Callable[..., Caller]) -> None:
+    """The client takes it for the loss that it is, and asks again."""
+    emulator = serve("Hello!").emulator
+    settings: dict[str, Any] = {"base_url": emulator.base_url, "default_headers": {"x-emulator-fault": "cut;times=1"}}
+    with Gemma(emulator.account_id, emulator.api_token, max_retries=0, **settings) as gemma:
+        with pytest.raises(ConnectionFailed):
+            gemma.chat("Hi")
+        assert gemma.chat("Hi").text == "Hello!"
+
+
+def test_a_fault_that_cannot_be_is_answered(serve: Callable[..., Caller]) -> None:
+    """A status that HTTP doesn't know is the caller's mistake, told as such."""
+    response = serve("Hello!").run({"x-emulator-fault": "999"})
+    assert response.status_code == 400
+    assert "400 to 599 (got 999)" in response.text
 
 
 def test_times() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from cf_gemma.emulator import LlamaEngine
 from cf_gemma.emulator.chat import ChatRequest
-from cf_gemma.emulator.engines import Engine, Opening
+from cf_gemma.emulator.engines import Ending, Engine, Opening, Step
+from cf_gemma.emulator.engines.model_file import find_model
 from cf_gemma.emulator.faults import Refusal
 from cf_gemma.errors import ConfigurationError
 
@@ -154,6 +155,33 @@ def test_choices(serve: Callable[..., Caller], engine: LlamaEngine) -> None:
     result = serve(engine).run(n=2, max_tokens=3, seed=1).json()["result"]
     assert [choice["index"] for choice in result["choices"]] == [0, 1]
     assert result["usage"]["completion_tokens"] <= 6
+
+
+def test_the_stand_in_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in's answers end after so many tokens, however many were asked for; fewer are fewer."""
+    monkeypatch.setattr("cf_gemma.emulator.engines.llama.STAND_IN_TOKENS", 5)
+    with LlamaEngine(context=512) as engine:
+        assert [made(engine, max_tokens)[1:] for max_tokens in (3, 3_000)] == [("length", 3), ("length", 5)]
+
+
+def test_a_context_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of one's own may fill its context: that ends the answer, and every token of it is counted."""
+    monkeypatch.setenv("CF_GEMMA_MODEL", str(find_model()))
+    monkeypatch.setattr("cf_gemma.emulator.engines.llama.STAND_IN_TOKENS", 5)
+    with LlamaEngine(context=256) as engine:
+        prompt, reason, tokens = made(engine, 3_000, "Tell me a long story. " * 33)
+    assert (reason, prompt + tokens) == ("length", 256)
+    assert tokens > 5
+
+
+def made(engine: LlamaEngine, max_tokens: int, prompt: str = "Tell me a long story.") -> tuple[int, str, int]:
+    """The tokens of a prompt, how its answer ended, and after how many tokens."""
+    request = ChatRequest.from_body({"prompt": prompt, "max_tokens": max_tokens, "temperature": 0})
+    opening, *steps, ending = list(engine.generate(request, threading.Event()))
+    assert isinstance(opening, Opening)
+    assert isinstance(ending, Ending)
+    made = ending.tokens + sum(step.tokens for step in steps if isinstance(step, Step))
+    return opening.prompt_tokens, ending.finish_reason, made
 
 
 def test_close_at_once() -> None:

@@ -138,6 +138,15 @@ def test_options_are_passed_on() -> None:
     assert body["chat_template_kwargs"] == {"enable_thinking": False}
 
 
+def test_repeating() -> None:
+    """A small model is kept from repeating itself, save where it has to: in JSON, and what a tool found."""
+    schema = {"type": "json_schema", "json_schema": {"type": "object"}}
+    assert text_body(request())["repeat_penalty"] > 1
+    others = [request(response_format=schema), request(messages=TOOL_ROUND)]
+    bodies = [*map(text_body, others), call_body(request(), NOW), native_body(request())]
+    assert not any("repeat_penalty" in body for body in bodies)
+
+
 def test_stop_strings_spare_constrained_answers() -> None:
     """A stop string could only break the JSON of a call, so calls know none."""
     assert "stop" not in call_body(request(stop="}"), NOW)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +13,9 @@ from cf_gemma.emulator import Fault, Reply, ScriptedEngine, ToolCallSpec
 from cf_gemma.emulator.chat import ChatRequest
 from cf_gemma.emulator.engines import Ending, Event, Opening, Step
 from cf_gemma.emulator.faults import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def request(**options: Any) -> ChatRequest:
@@ -164,6 +167,41 @@ def test_function_that_raises() -> None:
         next(engine.generate(request(), threading.Event()))
 
 
+@pytest.mark.parametrize(("given", "shown"), [(None, "None"), (["Hello!"], "a list")])
+def test_function_that_gives_no_reply(given: Any, shown: str) -> None:
+    """What a function gives is checked when it does, and refused, not retried, in a line that says what it may give."""
+    with pytest.raises(Refusal, match=f"the reply function gave {shown}; it must give a str, a Reply") as caught:
+        next(ScriptedEngine(lambda body: given).generate(request(), threading.Event()))
+    assert caught.value.fault.status == 400
+
+
+WRONG: list[tuple[type[Reply | ToolCallSpec], dict[str, Any], type[Exception], str]] = [
+    (Reply, {"text": None}, TypeError, "text must be a str, or a list of them; not None"),
+    (Reply, {"reasoning": [1]}, TypeError, "reasoning must be"),
+    (Reply, {"tool_calls": [{"name": "f"}]}, TypeError, r'a list of ToolCallSpec objects, such as ToolCallSpec\("add"'),
+    (Reply, {"tool_calls": ToolCallSpec("f")}, TypeError, "a list of ToolCallSpec objects"),
+    (Reply, {"finish_reason": 1}, TypeError, "finish_reason must be"),
+    (Reply, {"usage": (1,)}, TypeError, "usage must be two ints"),
+    (Reply, {"chunk": "1"}, TypeError, "chunk must be an int"),
+    (Reply, {"error": 429}, TypeError, "error must be a Fault, such as CUT"),
+    (Reply, {"delay": "1"}, TypeError, "delay must be seconds"),
+    (Reply, {"chunk": 0}, ValueError, "chunk must be at least 1"),
+    (Reply, {"gap": -1}, ValueError, "must not be negative"),
+    (ToolCallSpec, {"name": None}, TypeError, "name must be a str; not a NoneType"),
+    (ToolCallSpec, {"name": "f", "args": [1]}, TypeError, "args must be a dict, or a str of JSON; not a list"),
+    (ToolCallSpec, {"name": "f", "args": {"a": {1}}}, TypeError, "args of f can't be written as JSON"),
+]
+
+
+@pytest.mark.parametrize(("make", "fields", "error", "words"), WRONG)
+def test_a_reply_is_checked_at_once(
+    make: Callable[..., Reply], fields: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    """A field that isn't what it must be is named where the reply is written."""
+    with pytest.raises(error, match=words):
+        make(**fields)
+
+
 def test_fault_before_a_word() -> None:
     """A Fault in the place of a reply is refused at once."""
     with pytest.raises(Refusal) as caught:
@@ -199,7 +237,7 @@ def test_gap_paces_and_cancel_ends() -> None:
     assert time.monotonic() - began < 1
 
 
-@pytest.mark.parametrize("script", [[123], ["fine", None]])
+@pytest.mark.parametrize("script", [[123], ["fine", None], None, (text for text in ["one"])])
 def test_a_script_is_checked_at_once(script: Any) -> None:
     """What isn't a reply is refused when the engine is made, not at the first request."""
     with pytest.raises(TypeError, match="a script is of str, Reply and Fault"):

@@ -14,6 +14,7 @@ import pytest
 from cf_gemma.completion import TextDelta
 from cf_gemma.emulator import Emulator, Reply, ScriptedEngine
 from cf_gemma.emulator.engines import Engine, Event, Opening, Step
+from cf_gemma.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,9 +79,17 @@ def test_port_that_is_taken() -> None:
     """A port in use is an OSError of the constructor, not a silence."""
     with (
         Emulator("Hello!") as emulator,
-        pytest.raises(OSError, match=r"can't listen on port \d+ of 127.0.0.1: .* in use"),
+        pytest.raises(OSError, match=r"can't listen on port \d+ of 127.0.0.1: .* in use; port 0 takes a free one"),
     ):
-        Emulator("Hello!", port=int(emulator.origin.rsplit(":", 1)[1]))
+        Emulator("Hello!", port=emulator.port)
+
+
+@pytest.mark.parametrize(("option", "valid"), [("dialect", "S, V, random"), ("tool_calls", "whole, .*, random")])
+def test_option_that_there_is_not(option: str, valid: str) -> None:
+    """A back-end, or a style of tool calls, that there isn't is refused at once; those that are, named."""
+    options: dict[str, Any] = {option: "Q"}
+    with pytest.raises(ConfigurationError, match=f"^{option} must be one of {valid}$"):
+        Emulator("Hello!", **options)
 
 
 def test_engine_protocol() -> None:

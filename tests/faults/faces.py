@@ -22,7 +22,7 @@ CANARY: Final = "cf-canary"
 TOKEN: Final = f"{CANARY}-token-0123456789"
 ACCOUNT: Final = "ca9a41ca9a41ca9a41ca9a41ca9a4100"
 PROMPT: Final = f"{CANARY}-prompt"
-HEADERS: Final = {"cf-aig-authorization": f"Bearer {CANARY}-gateway"}
+HEADERS: Final = {"cf-aig-authorization": f"Bearer {CANARY}-gateway", "x-api-key": f"{CANARY}-key"}
 SETTINGS: Final = {"account_id": ACCOUNT, "api_token": TOKEN, "default_headers": HEADERS}
 
 

@@ -108,6 +108,15 @@ SHORT: Final = {"timeout": (1.0, 0.15)}
 SHORTER: Final = {"timeout": (1.0, 0.08)}
 """For what times out whenever it is looked at, also on a busy machine."""
 PINGS: Final = Repeat(chunk(b": ping\n\n"), every=0.02)
+EMPTY: Final = {
+    name: Repeat(chunk(sse([event], done=False)), every=0.02)
+    for name, event in (
+        ("no choices", {"choices": []}),
+        ("an empty delta", {"choices": [{"index": 0, "delta": {}}]}),
+        ("an empty text", text_chunk("")),
+    )
+}
+"""Events that say nothing."""
 AGAIN: Final = "Nothing was handed out yet, so the answer is asked for again."
 
 

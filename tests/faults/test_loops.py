@@ -103,13 +103,16 @@ def test_sixteen_threads(name: str) -> None:
         assert server.wait_until_closed()
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files as Linux shows them")
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self/fd"),
+    reason="counts open files as Linux shows them: man7.org/linux/man-pages/man5/proc_pid_fd.5.html",
+)
 def test_two_hundred_loops_leave_nothing() -> None:
     """200 loops, each with an answer and a half-read stream: no client kept, no file open, no growth, no warning."""
     script = """
         import asyncio, gc, os, resource, sys
         from cf_gemma import AsyncGemma
-        from cf_gemma.transport import _async_clients
+        from cf_gemma.transport.clients import async_clients
 
         chats, streams = (AsyncGemma("acc", "token", base_url=url) for url in sys.argv[1:])
 
@@ -122,7 +125,7 @@ def test_two_hundred_loops_leave_nothing() -> None:
             gc.collect()
             with open("/proc/self/statm") as file:
                 resident = int(file.read().split()[1]) * resource.getpagesize()
-            return len(_async_clients._entries), len(os.listdir("/proc/self/fd")), resident
+            return len(async_clients._entries), len(os.listdir("/proc/self/fd")), resident
 
         for _ in range(20):
             asyncio.run(use())

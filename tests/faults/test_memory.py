@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.core.wire import sse, text_chunk
 from tests.faults.children import run
 from tests.faults.scenarios import CLOSING, STREAM, A, bomb
 from tests.faultserver import Action, FaultServer, Repeat, chunk, reply, stream_head
@@ -24,6 +25,11 @@ ATTACKS: dict[str, tuple[list[Action], str, int]] = {
     "one of them as an error": ([reply(bomb(300), 500, content_encoding="gzip")], "ServerError", 10),
     "a line of 200 MiB": (LINE, "ResponseTooLarge", 24),
     "an endless reply": ([reply(b"x" * (40 * MIB))], "ResponseTooLarge", 56),
+    "a flood of words": (
+        [stream_head(), Repeat(chunk(sse([text_chunk("word " * 4_000)], done=False) * 4), times=4_000), b"0\r\n\r\n"],
+        "ResponseTooLarge",
+        300,
+    ),
     "a flood of comments": (
         [stream_head(), Repeat(chunk(b": ping\n\n" * 8_000), times=500), b"0\r\n\r\n"],
         "StreamTruncated",
@@ -60,7 +66,10 @@ BOTH = ("a gzip bomb of 300 MiB", "a line of 200 MiB")
 CASES = [("Gemma", name) for name in ATTACKS] + [("AsyncGemma", name) for name in BOTH]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak where Linux shows it")
+@pytest.mark.skipif(
+    sys.platform != "linux",
+    reason="reads the peak where Linux shows it: man7.org/linux/man-pages/man5/proc_pid_status.5.html",
+)
 @pytest.mark.parametrize(("how", "name"), CASES)
 def test_memory_stays_small(how: str, name: str) -> None:
     """Rows 36 and 37: an endless or exploding answer is given up at its cap, and what it took stays near the cap."""

@@ -30,13 +30,17 @@ def get_weather(city: str) -> str:
 
 def chat_openai(emulator: Emulator) -> Any:
     """ChatOpenAI, pointed at the emulator."""
-    langchain_openai = pytest.importorskip("langchain_openai", reason="pypi.org/project/langchain-openai")
+    langchain_openai = pytest.importorskip(
+        "langchain_openai", reason="github.com/langchain-ai/langchain (langchain-openai) is not installed"
+    )
     return langchain_openai.ChatOpenAI(model=MODEL, base_url=chat_root(emulator), api_key=emulator.api_token)
 
 
 def workers_ai(emulator: Emulator, endpoint: str) -> Any:
     """ChatCloudflareWorkersAI, pointed at the emulator."""
-    langchain_cloudflare = pytest.importorskip("langchain_cloudflare", reason="pypi.org/project/langchain-cloudflare")
+    langchain_cloudflare = pytest.importorskip(
+        "langchain_cloudflare", reason="github.com/cloudflare/langchain-cloudflare is not installed"
+    )
     return langchain_cloudflare.ChatCloudflareWorkersAI(
         model=MODEL,
         account_id=emulator.account_id,

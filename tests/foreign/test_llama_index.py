@@ -30,7 +30,8 @@ def get_weather(city: str) -> str:
 def connect(serve: Callable[[Any], Emulator]) -> Callable[[Any], Any]:
     """OpenAILike, pointed at an emulator with a script."""
     openai_like = pytest.importorskip(
-        "llama_index.llms.openai_like", reason="pypi.org/project/llama-index-llms-openai-like"
+        "llama_index.llms.openai_like",
+        reason="github.com/run-llama/llama_index (llama-index-llms-openai-like) is not installed",
     )
 
     def start(script: Any) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -13,11 +15,12 @@ from cf_gemma.model import MODEL
 from langchain_cf_gemma import ChatCloudflareGemma
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from cf_gemma.emulator import RecordedRequest
 
 
+T = TypeVar("T")
 OTHER_MODEL = "@cf/google/gemma-3-12b-it"
 MODELS = (MODEL, OTHER_MODEL)
 
@@ -45,6 +48,18 @@ class Emulate(Protocol):
     def __call__(self, script: Any, /, *, tool_calls: str = "random", **arguments: Any) -> Emulated:
         """The model, and its emulator."""
         ...
+
+
+async def watched(work: Coroutine[Any, Any, T]) -> tuple[T, float, float]:
+    """What the work gives, the longest time for which it kept the event loop to itself, and how long it took."""
+    task = asyncio.create_task(work)
+    longest, begun = 0.0, time.perf_counter()
+    before = begun
+    while not task.done():
+        await asyncio.sleep(0.001)
+        now = time.perf_counter()
+        longest, before = max(longest, now - before), now
+    return await task, longest, before - begun
 
 
 @pytest.fixture(params=["S", "V"])

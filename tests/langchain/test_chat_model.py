@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.chat_model_stream import ChatModelStream
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.runnables import ConfigurableField
 
 from cf_gemma import errors
-from cf_gemma.emulator import CUT, Fault, Reply, ScriptedEngine, ToolCallSpec
+from cf_gemma.emulator import CUT, Emulator, Fault, Reply, ScriptedEngine, ToolCallSpec
+from cf_gemma.queue_flow import PollPolicy
 from langchain_cf_gemma.errors import GemmaError
-from tests.langchain.conftest import OTHER_MODEL
+from tests import programs
+from tests.langchain.conftest import OTHER_MODEL, watched
 
 if TYPE_CHECKING:
     import threading
@@ -245,17 +247,34 @@ async def test_left_stream_stops_the_service(emulate: Emulate, way: Any) -> None
 
 @pytest.mark.parametrize("way", [_ainvoke, _astream, _av3])
 async def test_loop_is_never_blocked(emulate: Emulate, way: Callable[..., Awaitable[AIMessage]]) -> None:
-    """While an answer comes, other tasks of the event loop run."""
-    model = emulate(["Hi!", Reply("word " * 20, gap=0.01)]).model
-    await way(model)  # The first call of a process loads the HTTP library, once.
-    answer = asyncio.create_task(way(model))
-    longest, before = 0.0, time.perf_counter()
-    while not answer.done():
-        await asyncio.sleep(0.001)
-        now = time.perf_counter()
-        longest, before = max(longest, now - before), now
-    assert (await answer).text == "word " * 20
-    assert longest < 0.15
+    """While an answer comes, other tasks of the event loop run, from the model's first call on."""
+    answer, longest, _ = await watched(way(emulate([Reply("word " * 20, gap=0.01)]).model))
+    assert answer.text == "word " * 20
+    assert longest < 0.1
+
+
+COLD = """
+import asyncio, sys
+from langchain_cf_gemma import ChatCloudflareGemma
+from tests.langchain.conftest import watched
+
+async def collected(stream):
+    return [part async for part in stream]
+
+assert "httpx" not in sys.modules
+model = ChatCloudflareGemma()
+answer = model.ainvoke("Hi") if sys.argv[1] == "ainvoke" else collected(model.astream("Hi"))
+told, longest, whole = asyncio.run(watched(answer))
+assert told and "httpx" in sys.modules
+print(longest / whole)
+"""
+
+
+@pytest.mark.parametrize("way", ["ainvoke", "astream"])
+def test_loop_is_not_blocked_by_a_cold_start(way: str) -> None:
+    """The first call of a process, which loads the HTTP library, blocks the event loop for a small part of its time."""
+    with Emulator(["Hi!"]) as emulator:
+        assert float(programs.run(emulator, "-c", COLD, way)) < 0.5
 
 
 async def test_parameters(emulate: Emulate) -> None:
@@ -373,6 +392,25 @@ async def test_streaming_switches(emulate: Emulate, switch: dict[str, bool]) -> 
     (message,) = emulate([FULL], **switch).model.stream("Hi")
     assert message.text == FULL.text
     assert not isinstance(message, AIMessageChunk)
+
+
+async def test_streaming_survives_configuration(emulate: Emulate) -> None:
+    """A model that LangChain rebuilds with other fields streams as before, or not, if that was asked for."""
+    for streaming, chunks in (({}, True), ({"streaming": None}, True), ({"streaming": False}, False)):
+        model = emulate([FULL], **streaming).model.configurable_fields(temperature=ConfigurableField(id="heat"))
+        assert (len(list(model.stream("Hi", {"configurable": {"heat": 0.3}}))) > 1) is chunks
+
+
+async def test_queue_frees_json_of_its_fence(emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JSON that was asked for comes out of the queue without its fence, too; other text stays as it is."""
+    monkeypatch.setattr("cf_gemma.batch.Batch.policy", PollPolicy(first=0.01, longest=0.01))
+    fenced = '```json\n{"a": 1}\n```'
+    model = emulate([Reply(fenced)] * 2).model
+    (free,) = model.batch_queue(["Hi"], response_format={"type": "json_object"})
+    (kept,) = model.batch_queue(["Hi"])
+    assert isinstance(free, AIMessage)
+    assert isinstance(kept, AIMessage)
+    assert (free.text, kept.text) == ('{"a": 1}', fenced)
 
 
 async def test_no_streaming_with_tools(emulate: Emulate) -> None:

@@ -17,7 +17,7 @@ from langchain_core.utils.json import parse_partial_json
 from pydantic import BaseModel
 
 from cf_gemma import Choice, Completion, InvalidToolCall, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta, Usage
-from langchain_cf_gemma.chunks import Chunks, breaking_suffix, to_message, to_result
+from langchain_cf_gemma.chunks import Chunks, breaking_suffix, to_completion, to_message, to_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,9 @@ ANSWER = completion(
         text="Sunny.",
         reasoning="Hm, so.",
         tool_calls=(ToolCall("call_1", "weather", '{"city": "Rom"}', {"city": "Rom"}),),
-        invalid_tool_calls=(InvalidToolCall("call_2", "delete", CUT, "the arguments are not a complete JSON object"),),
+        invalid_tool_calls=(
+            InvalidToolCall("call_2", "delete", CUT, "the arguments are not a complete JSON object", place=1),
+        ),
         finish_reason="length",
         extra={"matched_stop": 106, "stop_reason": "END", "refusal": "no"},
     )
@@ -209,6 +211,48 @@ def test_call_without_a_name() -> None:
     total = merged([completion(choice)])
     assert total.tool_calls == []
     assert len(total.invalid_tool_calls) == len(to_message(completion(choice), choice, MODEL).invalid_tool_calls) == 1
+
+
+def test_calls_come_in_the_order_in_which_they_began() -> None:
+    """A call that has its name before one that began earlier waits for it; calls that are never named wait for none."""
+    choice = Choice(
+        tool_calls=(ToolCall("b", "add", '{"x": 1}', {"x": 1}, place=1), ToolCall("c", "add", "", {}, place=2)),
+        invalid_tool_calls=(
+            InvalidToolCall("", "", '{"a": 1}', "the call has no function name", place=3),
+            InvalidToolCall("", "", "", "the call has no function name", place=4),
+            InvalidToolCall("a", "delete", CUT, "cut", place=0),
+        ),
+        finish_reason="tool_calls",
+    )
+    deltas = [
+        ToolCallDelta(2, "c", "add"),
+        ToolCallDelta(1, "b", "add", '{"x'),
+        ToolCallDelta(1, arguments='": 1}'),
+        ToolCallDelta(0, "a", "delete", CUT),
+    ]
+    total = merged([*deltas, completion(choice)])
+    assert [(call["id"], call["args"]) for call in total.tool_calls] == [("b", {"x": 1}), ("c", {})]
+    assert [call["id"] for call in total.invalid_tool_calls] == ["a", None, None]
+    assert [call["index"] for call in total.tool_call_chunks] == [0, 1, 2, 3, 4]
+
+
+def test_one_choice_is_shown() -> None:
+    """Of a stream with several choices, the first is shown, and nothing of the others gets into it."""
+    whole = completion(Choice(0, "AB", finish_reason="stop"), Choice(1, "xy", finish_reason="stop"))
+    others: list[Delta] = [TextDelta("x", 1), ReasoningDelta("y", 1), ToolCallDelta(0, "a", "add", "{}", 1)]
+    total = merged([TextDelta("A"), *others, TextDelta("B"), whole])
+    assert (total.content, total.additional_kwargs, total.tool_call_chunks) == ("AB", {}, [])
+
+
+def test_message_and_back() -> None:
+    """A completion that was made into a message can be read from it again."""
+    (generation,) = to_result(ANSWER, MODEL).generations
+    assert isinstance(generation.message, AIMessage)
+    told = to_completion(generation.message)
+    for name in ("text", "reasoning", "tool_calls", "invalid_tool_calls", "finish_reason", "usage", "id", "created"):
+        assert getattr(told, name) == getattr(ANSWER, name), name
+    assert (told.headers, told.model, told.request_id) == (ANSWER.headers, MODEL, "req-1")
+    assert to_completion(AIMessage("Hi")) == Completion(choices=(Choice(text="Hi"),))
 
 
 def test_fenced_json_comes_without_its_fence() -> None:

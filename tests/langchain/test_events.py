@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.chat_model_stream import ChatModelStream
 from langchain_tests.utils.stream_lifecycle import assert_valid_event_stream
 
@@ -27,8 +28,8 @@ END = Completion(
         Choice(
             text="Let me see.",
             reasoning="Hm.",
-            tool_calls=(ToolCall("a", "add", '{"x": 1}', {"x": 1}), ToolCall("b", "now", "", {})),
-            invalid_tool_calls=(InvalidToolCall("c", "delete", CUT, "cut"),),
+            tool_calls=(ToolCall("a", "add", '{"x": 1}', {"x": 1}), ToolCall("b", "now", "", {}, place=1)),
+            invalid_tool_calls=(InvalidToolCall("c", "delete", CUT, "cut", place=2),),
             finish_reason="length",
         ),
     )
@@ -85,7 +86,10 @@ def test_interleaved_calls() -> None:
     end = Completion(
         choices=(
             Choice(
-                tool_calls=(ToolCall("a", "add", '{"x": 1}', {"x": 1}), ToolCall("b", "add", '{"x": 2}', {"x": 2})),
+                tool_calls=(
+                    ToolCall("a", "add", '{"x": 1}', {"x": 1}),
+                    ToolCall("b", "add", '{"x": 2}', {"x": 2}, place=1),
+                ),
                 finish_reason="tool_calls",
             ),
         )
@@ -110,12 +114,58 @@ def test_call_without_a_name() -> None:
 
 
 def test_call_that_goes_on() -> None:
-    """Arguments after a call that was finished can't be taken back, so they are an error."""
+    """Arguments after a call that was finished can't be taken back, so they are an error, with all that had come."""
     more = [*DELTAS[3:5], ToolCallDelta(0, arguments="}")]
     spoiled = InvalidToolCall("a", "add", '{"x": 1}}', "the arguments are not a complete JSON object")
-    end = Completion(choices=(Choice(invalid_tool_calls=(spoiled,), finish_reason="tool_calls"),))
-    with pytest.raises(ProtocolError, match="complete"):
+    now = ToolCall("b", "now", "", {}, place=1)
+    end = Completion(choices=(Choice(tool_calls=(now,), invalid_tool_calls=(spoiled,), finish_reason="tool_calls"),))
+    with pytest.raises(ProtocolError, match="complete") as caught:
         events_of([*more, end])
+    assert caught.value.partial is end
+
+
+def test_arguments_that_are_no_json_are_not_finished_early() -> None:
+    """NaN is no JSON: such a call is invalid here, too, and the next one valid."""
+    deltas: list[Delta] = [ToolCallDelta(0, "a", "f", '{"x": NaN}'), ToolCallDelta(1, "b", "g", "{}")]
+    wrong = InvalidToolCall("a", "f", '{"x": NaN}', "the arguments are not a complete JSON object")
+    right = ToolCall("b", "g", "{}", {}, place=1)
+    end = Completion(choices=(Choice(tool_calls=(right,), invalid_tool_calls=(wrong,), finish_reason="tool_calls"),))
+    events = events_of([*deltas, end])
+    assert_valid_event_stream(events)
+    message = output(events)
+    assert ([call["id"] for call in message.tool_calls], [call["id"] for call in message.invalid_tool_calls]) == (
+        ["b"],
+        ["a"],
+    )
+
+
+def test_one_choice_is_shown() -> None:
+    """Of a stream with several choices, the first is shown, and nothing of the others gets into it."""
+    end = Completion(choices=(Choice(0, "AB", finish_reason="stop"), Choice(1, "xy", finish_reason="stop")))
+    others: list[Delta] = [TextDelta("x", 1), ReasoningDelta("y", 1), ToolCallDelta(0, "a", "add", "{}", 1)]
+    events = events_of([TextDelta("A"), *others, TextDelta("B"), end])
+    assert_valid_event_stream(events)
+    assert [event["index"] for event in events if event["event"] == "content-block-start"] == [0]
+    assert output(events).text == "AB"
+
+
+@pytest.mark.parametrize("way", ["stream_events", "astream_events"])
+async def test_tracers_see_the_text(emulate: Emulate, way: str) -> None:
+    """Callbacks are told each piece of the text as it comes: tracers take the time to the first token from that."""
+    told: list[str] = []
+
+    class Tracer(BaseCallbackHandler):
+        def on_llm_new_token(self, token: str, **_: Any) -> None:
+            told.append(token)
+
+    emulated = emulate([Reply("Rome is sunny.", reasoning="Hm.")])
+    if way == "stream_events":
+        list(emulated.model.stream_events("Hi", {"callbacks": [Tracer()]}, version="v3"))
+    else:
+        stream = await emulated.model.astream_events("Hi", {"callbacks": [Tracer()]}, version="v3")
+        assert [event async for event in stream]
+    assert len(told) > 1
+    assert "".join(told) == "Rome is sunny."
 
 
 def test_fenced_json() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import date
 from typing import Any
 
 import pytest
@@ -66,6 +67,37 @@ TURNS: list[tuple[str, BaseMessage, dict[str, Any]]] = [
         {"role": "assistant", "content": "", "tool_calls": [WIRE_CALL]},
     ),
     (
+        "ai with Anthropic's tool_use as it is streamed",
+        AIMessage([{"type": "tool_use", "id": "call_1", "name": "weather", "input": '{"city": "Zürich"}'}]),
+        {"role": "assistant", "content": "", "tool_calls": [WIRE_CALL]},
+    ),
+    (
+        "ai with a date in a call",
+        AIMessage("", tool_calls=[{**CALL, "args": {"day": date(2026, 11, 25)}}]),
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {**WIRE_CALL, "function": {"name": "weather", "arguments": '{"day": "2026-11-25"}'}},
+            ],
+        },
+    ),
+    (
+        "ai with another provider's own tools",
+        AIMessage(
+            [
+                {"type": "server_tool_use", "id": "srv_1", "name": "web_search", "input": {"query": "cats"}},
+                {"type": "web_search_tool_result", "tool_use_id": "srv_1", "content": []},
+                {"type": "mcp_tool_use", "id": "mcp_1", "name": "echo", "server_name": "s", "input": {}},
+                {"type": "mcp_tool_result", "tool_use_id": "mcp_1", "content": []},
+                {"type": "server_tool_call", "id": "srv_2", "name": "web_search", "args": {}},
+                {"type": "server_tool_result", "tool_call_id": "srv_2", "status": "success"},
+                {"type": "text", "text": "Cats sleep."},
+            ]
+        ),
+        {"role": "assistant", "content": "Cats sleep."},
+    ),
+    (
         "ai with reasoning beside its text",
         AIMessage("", additional_kwargs={"reasoning_content": "Hm."}, tool_calls=[CALL]),
         {"role": "assistant", "content": "", "tool_calls": [WIRE_CALL], "reasoning_content": "Hm."},
@@ -108,6 +140,11 @@ TURNS: list[tuple[str, BaseMessage, dict[str, Any]]] = [
         "tool that failed and says so",
         ToolMessage("Error: no such city", tool_call_id="call_1", status="error"),
         {"role": "tool", "tool_call_id": "call_1", "content": "Error: no such city"},
+    ),
+    (
+        "tool with a date in its data",
+        ToolMessage([{"day": date(2026, 11, 25)}], tool_call_id="call_1"),
+        {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": '{"day": "2026-11-25"}'}]},
     ),
     (
         "tool with blocks, one of which is data",
@@ -200,6 +237,20 @@ def test_refused_messages() -> None:
         to_wire([RemoveMessage(id="1")])
     with pytest.raises(UnsupportedContent, match="image"):
         to_wire([AIMessage([{"type": "image", "base64": PNG, "mime_type": "image/png"}])])
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (AIMessage("", tool_calls=[{**CALL, "args": {"of": object()}}]), "call of weather.*object"),
+        (AIMessage([{"type": "tool_use", "id": "1", "name": "look", "input": {(1, 2): 3}}]), "call of look.*tuple"),
+        (ToolMessage([{"of": object()}], tool_call_id="1"), "tool's result.*object"),
+    ],
+)
+def test_what_json_cannot_hold(message: BaseMessage, told: str) -> None:
+    """Arguments and results that can't be written as JSON are refused, and the error names them."""
+    with pytest.raises(InvalidRequest, match=told):
+        to_wire([message])
 
 
 def test_invalid_call_goes_back_as_json() -> None:

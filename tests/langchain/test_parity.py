@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_cf_gemma import ChatCloudflareGemma
 from tests.core.test_stream_properties import answers as whole_answers
@@ -35,26 +36,63 @@ def answers(draw: st.DrawFn) -> Written:
     return replace(answer, calls=[*others, cut], finish_reason="length")
 
 
+class Odd(NamedTuple):
+    """An answer whose calls come in pieces that nobody would write on purpose; as one body, all pieces at once."""
+
+    pieces: list[dict[str, Any]]
+
+    def reply(self) -> dict[str, Any]:
+        """The answer as one `chat.completion`."""
+        return said({"index": 0, "message": {"tool_calls": self.pieces}, "finish_reason": "tool_calls"})
+
+    def chunks(self) -> Iterator[dict[str, Any]]:
+        """The answer as the chunks of a stream."""
+        for piece in self.pieces:
+            yield said({"index": 0, "delta": {"tool_calls": [piece]}, "finish_reason": None})
+        yield said({"index": 0, "delta": {}, "finish_reason": "tool_calls"})
+
+
+class Two:
+    """An answer of two choices, which come in turns."""
+
+    def reply(self) -> dict[str, Any]:
+        """The answer as one `chat.completion`."""
+        texts = enumerate(("Rome", "Paris"))
+        return said(*({"index": i, "message": {"content": text}, "finish_reason": "stop"} for i, text in texts))
+
+    def chunks(self) -> Iterator[dict[str, Any]]:
+        """The answer as the chunks of a stream."""
+        for index, text in ((1, "Pa"), (0, "Ro"), (1, "ris"), (0, "me")):
+            yield said({"index": index, "delta": {"content": text}, "finish_reason": None})
+        for index in range(2):
+            yield said({"index": index, "delta": {}, "finish_reason": "stop"})
+
+
+def said(*choices: dict[str, Any]) -> dict[str, Any]:
+    """A chunk, or a whole answer, with these choices."""
+    return {"id": "a", "created": 1, "model": "m", "choices": list(choices)}
+
+
 class Ways:
     """All the ways to fetch an answer."""
 
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
-        self.answer = Written()
+        self.answer: Written | Odd | Two = Written()
         transport = httpx.MockTransport(self._wire)
         self.clients = {
             "http_client": httpx.Client(transport=transport),
             "http_async_client": httpx.AsyncClient(transport=transport),
         }
 
-    def all(self, answer: Written) -> Iterator[AIMessage]:
+    def all(self, answer: Written | Odd | Two, **arguments: Any) -> Iterator[AIMessage]:
         """The same answer, fetched in every way, on the wire as one body and as a stream."""
         self.answer = answer
-        plain = self._model(wire_streaming=False)
+        plain = self._model(wire_streaming=False, **arguments)
         yield plain.invoke("Hi")
         yield self.runner.run(plain.ainvoke("Hi"))
         for output_version in ("v0", "v1"):
-            model = self._model(output_version=output_version)
+            model = self._model(output_version=output_version, **arguments)
             yield model.invoke("Hi")
             first, *rest = model.stream("Hi")
             yield first + rest
@@ -120,3 +158,47 @@ def test_one_truth(ways: Ways, answer: Written) -> None:
     assert first["metadata"]["finish_reason"] == answer.finish_reason
     for other in others:
         assert other == first
+
+
+def piece(index: int, arguments: str, name: str = "") -> dict[str, Any]:
+    """A piece of a call; the first with a name has an id, too."""
+    function = {"name": name, "arguments": arguments} if name else {"arguments": arguments}
+    return {"index": index, "function": function, **({"id": name.lower()} if name else {})}
+
+
+B = piece(1, '{"x": 1}', "B")
+ODD = {
+    "never named": ([piece(0, '{"q": 1'), B], [("b", {"x": 1})], [(None, None)]),
+    "never named, whole": ([piece(0, '{"q": 1}'), B], [("b", {"x": 1})], [(None, None)]),
+    "two never named": ([piece(0, '{"q": 1'), piece(1, '{"z": 2')], [], [(None, None)] * 2),
+    "named late": ([piece(0, '{"q": '), B, piece(0, "1}", "A")], [("a", {"q": 1}), ("b", {"x": 1})], []),
+    "named late, behind one never named": (
+        [piece(0, "{"), piece(1, '{"x": '), piece(2, '{"z": 3}', "C"), piece(1, "1}", "B")],
+        [("b", {"x": 1}), ("c", {"z": 3})],
+        [(None, None)],
+    ),
+    "not a number": ([piece(0, '{"q": NaN}', "A"), B], [("b", {"x": 1})], [("a", "A")]),
+}
+
+
+@pytest.mark.parametrize(("pieces", "calls", "invalid"), ODD.values(), ids=ODD)
+def test_odd_calls(ways: Ways, pieces: list[Any], calls: list[Any], invalid: list[Any]) -> None:
+    """Calls that come in an odd manner are the same, and in the same order, in every way; none is lost or made up."""
+    for message in ways.all(Odd(pieces)):
+        told = facts(message)
+        assert [(call["id"], call["args"]) for call in told["tool_calls"]] == calls
+        assert told["invalid"] == invalid
+        assert len(message.content_blocks) == len(calls) + len(invalid)
+
+
+def test_one_of_two_choices(ways: Ways) -> None:
+    """Of two choices the first is the message, in every way, and the other's text doesn't reach a tracer."""
+    told: list[str] = []
+
+    class Tracer(BaseCallbackHandler):
+        def on_llm_new_token(self, token: str, **_: Any) -> None:
+            told.append(str(token))  # LangChain's own tracers are given the content, which may be a list.
+
+    for message in ways.all(Two(), extra_body={"n": 2}, callbacks=[Tracer()]):
+        assert message.text == "Rome"
+    assert ("".join(told).count("Ro"), "".join(told).count("Pa")) == (6, 0)

@@ -184,6 +184,127 @@ async def test_cut_answer(emulate: Emulate, method: Any, way: str) -> None:
         consume(emulated, method, way)
 
 
+CUTS = [
+    '{"setup": "Why", "punchline": "It hea',
+    '```json\n{"setup": "Why", "punchline": "It hea',
+    '{"setup": "Why", "punchline": "It is ```{}```',
+    '{"setup": "Why", "punchline": "It heard."',
+    '{"setup": "Why", "punchline": "It\nheard.\\',
+]
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+@pytest.mark.parametrize("method", ["json_schema", "json_mode"])
+@pytest.mark.parametrize("schema", [Joke, JOKE_SCHEMA], ids=["pydantic", "json schema"])
+async def test_answer_that_breaks_off(emulate: Emulate, schema: Any, method: Any, way: str) -> None:
+    """JSON that breaks off is never mended and passed for whole, whatever the service says of how it ended."""
+    answers = [(cut, reason) for cut in CUTS for reason in ("stop", "content_filter", "length")]
+    emulated = emulate([Reply([cut[:9], cut[9:20], cut[20:]], finish_reason=reason) for cut, reason in answers])
+    structured = emulated.model.with_structured_output(schema, method=method)
+    for cut, reason in answers:
+        shown: list[Any] = []
+        with pytest.raises(IncompleteOutput) as caught:
+            shown += [structured.invoke("A joke!")] if way == "invoke" else structured.stream("A joke!")
+        assert caught.value.partial is not None
+        assert cut.endswith(caught.value.partial.text)
+        assert caught.value.partial.finish_reason == reason
+
+
+async def test_answer_that_a_stop_text_cuts(emulate: Emulate) -> None:
+    """A stop text of the caller's within the JSON is an error that says so; partial objects came before it."""
+    text = json.dumps(JOKE)
+    emulated = emulate([Reply(text[:60].split()), Reply(text[:60])], stop=["emulator"])
+    structured = emulated.model.with_structured_output(JOKE_SCHEMA)
+    shown: list[Any] = []
+    with pytest.raises(IncompleteOutput, match="stop text"):
+        shown.extend(structured.stream("A joke!"))
+    assert shown
+    with pytest.raises(IncompleteOutput, match="stop text"):
+        structured.invoke("A joke!")
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["{}", "```json\n{}\n```", "```\n{}\n```", "Sure!\n```json\n{}\n```", "{}\nHope you like it :)", "\n {}"],
+)
+async def test_courtesies_around_an_answer(emulate: Emulate, written: str) -> None:
+    """A whole object is taken for whole, with a fence or a courtesy around it, too."""
+    emulated = emulate([written.replace("{}", json.dumps(JOKE))] * 2)
+    structured = emulated.model.with_structured_output(JOKE_SCHEMA)
+    assert structured.invoke("A joke!") == list(structured.stream("A joke!"))[-1] == JOKE
+
+
+async def test_line_break_within_a_text(emulate: Emulate) -> None:
+    """A line break that the model didn't escape cuts nothing off."""
+    structured = emulate(['{"setup": "Why\n?", "punchline": "Hm."}']).model.with_structured_output(JOKE_SCHEMA)
+    assert structured.invoke("A joke!") == {"setup": "Why\n?", "punchline": "Hm."}
+
+
+async def test_answer_that_is_no_json(emulate: Emulate) -> None:
+    """An answer that isn't JSON at all wasn't cut off: it is LangChain's parser that says what it is."""
+    emulated = emulate(["I can't think of one.", '{"setup": 1]]'])
+    structured = emulated.model.with_structured_output(Joke)
+    for _ in range(2):
+        with pytest.raises(OutputParserException) as caught:
+            structured.invoke("A joke!")
+        assert not isinstance(caught.value, IncompleteOutput)
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "include_raw"])
+@pytest.mark.parametrize("method", METHODS)
+async def test_error_holds_what_had_arrived(emulate: Emulate, method: Any, way: str) -> None:
+    """The errors of structured output hold the answer so far, its usage, and the id to quote to Cloudflare."""
+    cut = reply(method, '{"setup": "Why', finish_reason="length", usage=(10, 321))
+    spent = Reply("", reasoning="Hm, so", finish_reason="length", usage=(10, 321))
+    emulated = emulate([cut, spent])
+    for kind in (IncompleteOutput, errors.ReasoningBudgetExceeded):
+        if way == "include_raw":
+            structured = emulated.model.with_structured_output(Joke, method=method, thinking=True, include_raw=True)
+            error = structured.invoke("A joke!")["parsing_error"]
+        else:
+            with pytest.raises(kind) as caught:
+                consume(emulated, method, way)
+            error = caught.value
+        assert isinstance(error, kind)
+        assert isinstance(error, GemmaError)
+        partial, message = error.partial, error.partial_message
+        assert partial is not None
+        assert partial.usage is not None
+        assert message is not None
+        assert partial.usage.completion_tokens == 321
+        assert error.request_id == partial.request_id == message.response_metadata["request_id"]
+        assert error.request_id in str(error)
+        if kind is IncompleteOutput and method == "function_calling":
+            assert partial.invalid_tool_calls[0].arguments.startswith('{"setup": "Why')
+        else:
+            assert (partial.text, partial.reasoning) in {('{"setup": "Why', ""), ("", "Hm, so")}
+
+
+class Named(BaseModel):
+    """A joke under a name that can't be sent."""
+
+    model_config = {"title": "My Joke (v2)" + "!" * 60}
+    setup: str
+    punchline: str
+
+
+@pytest.mark.parametrize("schema", [Named, Named.model_json_schema()], ids=["pydantic", "json schema"])
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+async def test_odd_title(emulate: Emulate, schema: Any, method: Any) -> None:
+    """A title that can't be sent as a name is changed on the wire, and the answer to it understood."""
+    name = ("My_Joke__v2_" + "_" * 60)[:64]
+    answer = Reply(tool_calls=[ToolCallSpec(name, JOKE)]) if method == "function_calling" else reply(method)
+    emulated = emulate([answer] * 2)
+    structured = emulated.model.with_structured_output(schema, method=method)
+    for joke in (structured.invoke("A joke!"), list(structured.stream("A joke!"))[-1]):
+        assert (joke.model_dump() if isinstance(joke, Named) else joke) == JOKE
+    if method == "json_schema":
+        assert emulated.body["response_format"]["json_schema"]["name"] == name
+    else:
+        assert emulated.body["tools"][0]["function"]["name"] == name
+        assert emulated.body["tool_choice"]["function"]["name"] == name
+
+
 @pytest.mark.parametrize("way", ["invoke", "stream"])
 @pytest.mark.parametrize("method", METHODS)
 async def test_budget_eaten_by_thinking(emulate: Emulate, method: Any, way: str) -> None:

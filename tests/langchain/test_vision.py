@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_cf_gemma import ChatCloudflareGemma
 from langchain_cf_gemma.errors import UnsupportedContent
+from tests.langchain.conftest import watched
 
 if TYPE_CHECKING:
     from tests.langchain.conftest import Emulate
@@ -52,6 +53,17 @@ async def test_image(emulate: Emulate, image: dict[str, Any]) -> None:
     for request in emulated.requests:
         (turn,) = request.json["messages"]
         assert turn == {"role": "user", "content": [{"type": "text", "text": "What colour?"}, SENT]}
+
+
+async def test_scaling_blocks_no_loop(emulate: Emulate) -> None:
+    """While a large image is scaled down, other tasks of the event loop run."""
+    emulated = emulate(["Grey."] * 2)
+    await emulated.model.ainvoke("Hi")
+    image = {"type": "image", "base64": png(6000), "mime_type": "image/png"}
+    answer, longest, whole = await watched(emulated.model.ainvoke([HumanMessage([image])]))
+    assert answer.text == "Grey."
+    assert longest < whole / 2
+    assert image["base64"] not in str(emulated.body)
 
 
 async def test_image_in_a_tool_result(emulate: Emulate) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -15,7 +16,7 @@ from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
 
-from cf_gemma.emulator import Emulator
+from cf_gemma.emulator import Emulator, Reply, ScriptedEngine
 from llama_index_cf_gemma import CloudflareGemma
 
 from .sensible import sensible
@@ -25,6 +26,31 @@ TOKEN = "canary-token-4711"  # the emulator accepts what it is told to accept
 Emulate = Callable[..., Emulator]
 Connect = Callable[..., CloudflareGemma]
 Call = Callable[..., Any]
+
+
+class Watched(ScriptedEngine):
+    """Counts what it generates, and knows when the client has left."""
+
+    def __init__(self, text: str = "word " * 200) -> None:
+        super().__init__([Reply(text, gap=0.01)], repeat=True)
+        self.events = 0
+        self.left = threading.Event()
+
+    def generate(self, request: Any, cancelled: threading.Event) -> Iterator[Any]:
+        """The script, counted."""
+        try:
+            for event in super().generate(request, cancelled):
+                self.events += 1
+                yield event
+        finally:
+            if cancelled.is_set() or self.events < 200:
+                self.left.set()
+
+
+def assert_left(engine: Watched) -> None:
+    """The service noticed at once that nobody reads any more."""
+    assert engine.left.wait(1.0)
+    assert engine.events < 100
 
 
 @pytest.fixture

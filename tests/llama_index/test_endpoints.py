@@ -2,20 +2,17 @@
 
 import asyncio
 import gc
-import threading
 import time
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from inline_snapshot import snapshot
 from llama_index.core.base.llms.types import ChatMessage, TextBlock, ThinkingBlock, ToolCallBlock
 from llama_index.core.prompts import PromptTemplate
 
-from cf_gemma.emulator import CUT, Fault, Reply, ScriptedEngine, ToolCallSpec
+from cf_gemma.emulator import CUT, Fault, Reply, ToolCallSpec
 from cf_gemma.errors import CapacityExceeded, InvalidRequest, ReasoningBudgetExceeded, StreamTruncated
 
-from .conftest import Call, Connect, Emulate
+from .conftest import Call, Connect, Emulate, Watched, assert_left
 
 HELLO = [ChatMessage(role="user", content="hello")]
 RICH = Reply(
@@ -211,31 +208,6 @@ def test_an_error_in_mid_stream(gemma: Connect, call: Call) -> None:
     with pytest.raises(CapacityExceeded) as caught:
         call(llm, "stream_chat", HELLO)
     assert caught.value.partial.text == "one two"
-
-
-class Watched(ScriptedEngine):
-    """Counts what it generates, and knows when the client has left."""
-
-    def __init__(self) -> None:
-        super().__init__([Reply("word " * 200, gap=0.01)], repeat=True)
-        self.events = 0
-        self.left = threading.Event()
-
-    def generate(self, request: Any, cancelled: threading.Event) -> Iterator[Any]:
-        """The script, counted."""
-        try:
-            for event in super().generate(request, cancelled):
-                self.events += 1
-                yield event
-        finally:
-            if cancelled.is_set() or self.events < 200:
-                self.left.set()
-
-
-def assert_left(engine: Watched) -> None:
-    """The service noticed at once that nobody reads any more."""
-    assert engine.left.wait(1.0)
-    assert engine.events < 100
 
 
 def test_an_early_break_closes_the_connection(emulate: Emulate, connect: Connect) -> None:

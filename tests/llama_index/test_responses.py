@@ -166,6 +166,13 @@ def test_responses_share_nothing() -> None:
     assert len(objects) == len(set(objects))
 
 
+def test_calls_stand_in_their_places() -> None:
+    """A call that gets its name after another one stands before it all the same; one that never does is not shown."""
+    pieces = [ToolCallDelta(2, "c3", "mul", "{}"), ToolCallDelta(1, "c2", "add", '{"a": 1}')]
+    steps = streamed([*pieces, completion()])
+    assert [[block.tool_call_id for block in step.message.blocks] for step in steps[:2]] == [["c3"], ["c2", "c3"]]
+
+
 def test_one_call_where_one_is_allowed_in_a_stream() -> None:
     """The second call never shows, not even in part."""
     pieces = [

@@ -18,7 +18,7 @@ from cf_gemma.emulator import Fault, Reply, ToolCallSpec
 from cf_gemma.errors import BadRequest, ReasoningBudgetExceeded, ToolChoiceNotHonoured
 from llama_index_cf_gemma import InvalidOutput
 
-from .conftest import Call, Calls, Connect
+from .conftest import Call, Calls, Connect, Emulate, Watched, assert_left
 from .test_structured_answer import REX, Dog
 
 PROMPT = PromptTemplate("A dog from {place}, please.")
@@ -208,12 +208,16 @@ def test_core_s_own_programs(gemma: Connect, way: str) -> None:
         assert objects[-1] == Dog.model_validate_json(REX)
 
 
-def test_leaving_a_structured_stream(gemma: Connect) -> None:
-    """Closing it early, sync and async, is quiet."""
-    llm, _ = gemma([Reply(REX, gap=0.01)] * 2)
+def test_leaving_a_structured_stream(emulate: Emulate, connect: Connect) -> None:
+    """Closing it early, sync and async, closes the connection."""
+    engine = Watched(json.dumps({"name": "word " * 200}))
+    llm = connect(emulate(engine))
     stream = llm.stream_structured_predict(Dog, PROMPT, place="Oslo")
     next(stream)
     stream.close()
+    assert_left(engine)
+    engine = Watched(json.dumps({"name": "word " * 200}))
+    llm = connect(emulate(engine))
 
     async def run() -> None:
         astream = await llm.astream_structured_predict(Dog, PROMPT, place="Oslo")
@@ -221,3 +225,4 @@ def test_leaving_a_structured_stream(gemma: Connect) -> None:
         await astream.aclose()
 
     asyncio.run(run())
+    assert_left(engine)

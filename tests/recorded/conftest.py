@@ -16,17 +16,28 @@ from cf_gemma.settings import BASE_URL
 from tests.conftest import CREDENTIALS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from vcr import VCR
 
 LIVE = all(CREDENTIALS.values())
 CASSETTES = "cassettes"
+MODEL_PAGE = "https://developers.cloudflare.com/workers-ai/models/gemma-4-26b-a4b-it/"
 
 _KEPT_RESPONSE_HEADERS = {"content-type", "retry-after", "cf-ai-neurons", "cf-ai-req-id", "cf-aig-cache-status"}
 _KEPT_REQUEST_HEADERS = {"content-type"}
 _DRAWN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ROOT = re.compile(r"^https?://[^/]+/client/v4/accounts/[^/]+/")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Says where it can be looked up what the standard suite leaves out, which its own reasons don't."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and "langchain_tests" in str(report.longrepr[0]):
+        path, line, reason = report.longrepr
+        report.longrepr = (path, line, f"{reason} {MODEL_PAGE}")
+    return report
 
 
 class CassetteFormat:

@@ -13,15 +13,17 @@ pytest_plugins = ["pytester"]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "testing.md"
 FILES = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL))
-INI = """\
-[pytest]
+(SETTINGS,) = re.findall(r"^```ini\n# pytest\.ini\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+INI = f"""\
+{SETTINGS}
 filterwarnings =
     error
     ignore::pydantic.warnings.PydanticDeprecatedSince20
     ignore::pydantic.warnings.PydanticDeprecatedSince211
     ignore:There is no current event loop:DeprecationWarning
 """
-"""Warnings of llama-index-core's own, the last on Python 3.12 and newer, where its `asyncio_run` asks for a loop."""
+"""The document's own; and warnings of llama-index-core's, the last on Python 3.12 and newer, where its `asyncio_run`
+asks for a loop."""
 
 
 def test_blocks_pass(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from cf_gemma import Gemma, ReasoningDelta
 from cf_gemma.errors import BadRequest, CapacityExceeded, ConnectionFailed, StreamTruncated
 from cf_gemma.testing import CUT, Fault, Reply, WorkersAI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytest_plugins = ["pytester", "cf_gemma.testing"]
 
@@ -82,6 +86,42 @@ def test_wrong_replies(workers_ai: WorkersAI) -> None:
         workers_ai.says(["Hello!"])
 
 
+@pytest.mark.parametrize(
+    ("script", "error", "words"),
+    [
+        (lambda w: w.fails(200), ValueError, "400 to 599"),
+        (lambda w: w.fails("429"), TypeError, "not '429'"),
+        (lambda w: w.fails(429, times=0), ValueError, r"times must be at least 1 \(got 0\)"),
+        (lambda w: w.answers("Hello!"), TypeError, "answers\\(\\) takes a function .*not a str"),
+        (lambda w: w.calls("add", {"a": {1}}), TypeError, "args of add can't be written as JSON"),
+    ],
+)
+def test_scripts_that_cannot_be(
+    workers_ai: WorkersAI, script: Callable[[Any], object], error: type[Exception], words: str
+) -> None:
+    """A mistake is refused where it is written, in words that say what is valid."""
+    with pytest.raises(error, match=words):
+        script(workers_ai)
+    assert workers_ai.unused == ()
+
+
+def test_arguments_of_a_call(workers_ai: WorkersAI) -> None:
+    """They may be given by keyword, in a dict, or in both."""
+    workers_ai.calls("f", a=1).calls("f", {"x y": 1}).calls("f", {"tool": 1}, args=2)
+    assert [Gemma().chat("Hi").tool_calls[0].args for _ in range(3)] == [{"a": 1}, {"x y": 1}, {"tool": 1, "args": 2}]
+
+
+def test_function_that_gives_no_reply(workers_ai: WorkersAI, caplog: pytest.LogCaptureFixture) -> None:
+    """One line says so to the client that asked, and behind the test; none is logged."""
+    workers_ai.answers(cast("Any", lambda body: None))
+    with pytest.raises(BadRequest, match="the reply function gave None; it must give a str, a Reply or a Fault"):
+        Gemma().chat("Hi")
+    with pytest.raises(AssertionError, match="workers_ai: the reply function gave None"):
+        workers_ai.check()
+    assert "emulator" not in caplog.text
+    workers_ai.strict = False
+
+
 def test_replies_that_are_missing(workers_ai: WorkersAI) -> None:
     """A request that nothing was scripted for is refused in words that say what to do."""
     workers_ai.strict = False
@@ -108,7 +148,7 @@ def suite(pytester: pytest.Pytester) -> pytest.Pytester:
 
 
 def test_left_over_replies_fail_the_test(suite: pytest.Pytester) -> None:
-    """A test that passed is reported when a reply was left over, or one was missing though the app hid the error."""
+    """A test that passed is reported when a reply was left over, or missing or failed though the app hid the error."""
     suite.makepyfile(
         """
         from cf_gemma import Gemma, GemmaError
@@ -123,16 +163,57 @@ def test_left_over_replies_fail_the_test(suite: pytest.Pytester) -> None:
             except GemmaError:
                 pass
 
+        def test_function_that_fails(workers_ai):
+            workers_ai.answers(lambda body: body["absent"])
+            try:
+                Gemma().chat("Hi")
+            except GemmaError:
+                pass
+
         def test_allowed(workers_ai):
             workers_ai.strict = False
             workers_ai.says("Nobody asks for this one.")
         """
     )
     result = suite.runpytest_inprocess("-p", "no:cacheprovider")
-    result.assert_outcomes(passed=3, errors=2)
+    result.assert_outcomes(passed=4, errors=3)
     result.stdout.fnmatch_lines(
-        ["*replies were left over*'Nobody asks for this one.'*", "*1 more requests came than there were replies*"]
+        [
+            "*replies were left over*'Nobody asks for this one.'*",
+            "*1 more requests came than there were replies*",
+            "*workers_ai: the reply function raised KeyError('absent')*",
+        ]
     )
+
+
+def test_models_made_at_import(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `workers_ai_only`, they reach the fixture, or nobody; behind the run all is as before."""
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "a-real-one")
+    suite.makeini("[pytest]\nworkers_ai_only = true\nasyncio_default_fixture_loop_scope = function")
+    suite.makepyfile(
+        """
+        import os
+        import pytest
+        from cf_gemma import Gemma
+        from cf_gemma.errors import ConnectionFailed
+
+        gemma = Gemma(max_retries=0)
+
+        @pytest.mark.parametrize("text", ["Hello!", "Bye!"])
+        def test_with_the_fixture(workers_ai, text):
+            workers_ai.says(text)
+            assert gemma.chat("Hi").text == text
+            assert workers_ai.requests[-1].headers["authorization"] == "Bearer emulator-token"
+
+        def test_without():
+            with pytest.raises(ConnectionFailed):
+                gemma.chat("Hi")
+            assert os.environ["CLOUDFLARE_BASE_URL"].startswith("http://127.0.0.1:")
+        """
+    )
+    suite.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
+    assert os.environ["CLOUDFLARE_API_TOKEN"] == "a-real-one"
+    assert "CLOUDFLARE_BASE_URL" not in os.environ
 
 
 def test_failed_tests_are_reported_once(suite: pytest.Pytester) -> None:

@@ -117,6 +117,8 @@ def batch(
     """See HELP."""
     _check_files(source, output)
     _check_output(output, resume=resume, overwrite=overwrite, retry_failed=retry_failed)
+    if mode is Mode.live and not overwrite:
+        _check_receipts(output)
     wanted = read_schema(schema)
     options: dict[str, Any] = {
         "thinking": thinking,
@@ -162,6 +164,15 @@ def _check_output(output: Path, *, resume: bool, overwrite: bool, retry_failed: 
         raise typer.BadParameter(f"{output} exists: pass --resume to go on with it, or --overwrite to begin anew")
 
 
+def _check_receipts(output: Path) -> None:
+    receipts = Receipts.beside(output)
+    if receipts.exists() and receipts.stat().st_size:
+        raise typer.BadParameter(
+            f"{receipts} says that the queue has rows of this output, which would be paid for twice: "
+            "pass --mode queue to go on with them, or --overwrite to begin anew"
+        )
+
+
 def _carry_out(plan: Plan, gemma: AsyncGemma) -> int:
     """The exit code. Raises GemmaError for options with which no row at all can be sent."""
     build(gemma.settings, "Hello", merged(plan.options))
@@ -171,6 +182,8 @@ def _carry_out(plan: Plan, gemma: AsyncGemma) -> int:
     tally = Tally(total=len(plan.rows))
     console = Console(stderr=True, highlight=False)
     with Output(plan.output, tally, overwrite=plan.overwrite) as output:
+        if plan.overwrite:
+            Receipts.beside(plan.output).unlink(missing_ok=True)
         with Display(console, tally) as display:
             interrupted = False
             try:
@@ -205,8 +218,6 @@ async def _run(
             )
         else:
             receipts = stack.enter_context(Receipts(plan.output))
-            if plan.overwrite:
-                receipts.clear()
             run = QueuedRun(
                 gemma,
                 output,
@@ -215,6 +226,7 @@ async def _run(
                 options=plan.options,
                 concurrency=plan.concurrency,
                 max_cost=plan.max_cost,
+                only=only,
             ).run(rows)
         showing = asyncio.create_task(_show(display))
         try:

@@ -11,7 +11,7 @@ from cf_gemma.parameters import merged
 from cf_gemma.request import build
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from typing import Any
 
     from cf_gemma.settings import Settings
@@ -28,10 +28,12 @@ def unique(rows: Iterable[Row | BadRow]) -> Iterator[Row | BadRow]:
     seen.close()
 
 
-def pending(rows: Iterable[Row | BadRow], *elsewhere: IdSet, only: IdSet | None = None) -> Iterator[Row | BadRow]:
-    """The rows that are in none of these sets; with `only`, those of them that are in that one."""
+def pending(
+    rows: Iterable[Row | BadRow], elsewhere: Container[str], *, only: IdSet | None = None
+) -> Iterator[Row | BadRow]:
+    """The rows whose keys are not elsewhere; with `only`, those of them that are there."""
     for row in rows:
-        if not any(row.key in ids for ids in elsewhere) and (only is None or row.key in only):
+        if row.key not in elsewhere and (only is None or row.key in only):
             yield row
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import typer
 
 from cf_gemma.batch import BatchHandle
-from cf_gemma.cli.batch.ids import IdSet
 from cf_gemma.cli.batch.output import write_line
 from cf_gemma.cli.batch.pending import pending
 from cf_gemma.cli.batch.records import of_error, of_outcome
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cf_gemma import AsyncGemma
+    from cf_gemma.cli.batch.ids import IdSet
     from cf_gemma.cli.batch.output import Output
     from cf_gemma.cli.batch.tally import Tally
     from cf_gemma.completion import Completion
@@ -38,8 +38,13 @@ class Receipts:
     """The handles of what the queue has, in a file beside the output: without them it would have to be paid again."""
 
     def __init__(self, output: Path) -> None:
-        self._path = output.with_name(f"{output.name}.queue")
+        self._path = self.beside(output)
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+
+    @staticmethod
+    def beside(output: Path) -> Path:
+        """Where the receipts of an output are, when there are any."""
+        return output.with_name(f"{output.name}.queue")
 
     def add(self, handle: BatchHandle) -> None:
         """Keeps a handle."""
@@ -63,10 +68,6 @@ class Receipts:
         """Nothing is in the queue any more."""
         self._path.unlink()
 
-    def clear(self) -> None:
-        """Forgets earlier runs."""
-        os.truncate(self._file, 0)
-
     def __enter__(self) -> Self:
         return self
 
@@ -77,7 +78,15 @@ class Receipts:
 class QueuedRun:
     """Hands rows over in chunks, so many at once, and writes what comes of them.
 
-    The options that hold for every row are the client's; they are asked for here to refuse a row before it is sent.
+    Args:
+        gemma: Who answers.
+        output: Where to write.
+        receipts: What the queue has from earlier runs, and will have from this one.
+        tally: What is counted.
+        options: Those that hold for every row. They are the client's, too; here they refuse a row before it is sent.
+        concurrency: Chunks that may be with the queue at once.
+        max_cost: US dollars, those of earlier runs included.
+        only: Keys of the rows that are to be handed over again, though the queue may still have an answer to them.
     """
 
     def __init__(
@@ -90,22 +99,32 @@ class QueuedRun:
         options: dict[str, Any],
         concurrency: int,
         max_cost: float | None,
+        only: IdSet | None = None,
     ) -> None:
         self._gemma, self._output, self._receipts, self._tally = gemma, output, receipts, tally
         self._options, self._concurrency, self._max_cost = options, concurrency, max_cost
-        self._waiting = IdSet()
-        """Keys of rows that the queue has from earlier runs."""
+        self._only = only
+        self._owners: dict[str, BatchHandle] = {}
+        """For each row that the queue has, by its key, the handle with which its answer is collected."""
+        self._under_way = 0
+        """Rows that this run has handed over, or is about to, and that are not written."""
 
     async def run(self, rows: Iterator[Row | BadRow]) -> None:
         """Collects what earlier runs have handed over, and then the rest."""
         for handle in self._receipts:
-            for reference in _references(handle):
-                self._waiting.add(_row(reference).key)
-        left = [handle for handle in self._receipts if self._unwritten(handle)]
-        await self._each(iter(left), self._collect)
-        await self._each(self._chunks(pending(rows, self._waiting)), self._hand_over)
+            self._owe(handle)
+        waiting = frozenset(self._owners)
+        await self._each(iter(dict.fromkeys(self._owners.values())), self._collect)
+        await self._each(self._chunks(pending(rows, waiting)), self._hand_over)
         if not self._tally.stopped:
             self._receipts.remove()
+
+    def _owe(self, handle: BatchHandle) -> None:
+        """Keeps in mind a receipt's rows that are not written. A row that was retried has several: the last counts."""
+        for reference in _references(handle):
+            key = _row(reference).key
+            if key not in self._output.done and (self._only is None or key not in self._only):
+                self._owners[key] = handle
 
     async def _each(self, jobs: Iterator[Any], do: Any) -> None:
         async def work() -> None:
@@ -115,9 +134,6 @@ class QueuedRun:
                 await do(job)
 
         await at_once(self._concurrency, work)
-
-    def _unwritten(self, handle: BatchHandle) -> bool:
-        return any(_row(reference).key not in self._output.done for reference in _references(handle))
 
     def _chunks(self, rows: Iterator[Row | BadRow]) -> Iterator[list[dict[str, Any]]]:
         chunk: list[dict[str, Any]] = []
@@ -151,18 +167,24 @@ class QueuedRun:
 
     async def _hand_over(self, chunk: list[dict[str, Any]]) -> None:
         tally = self._tally
-        if self._max_cost is not None and tally.cost + tally.expected(len(chunk)) > self._max_cost:
+        if self._max_cost is not None and tally.cost + tally.expected(self._under_way + len(chunk)) > self._max_cost:
             tally.stop(f"the next chunk might have gone over --max-cost {self._max_cost:g}")
             return
+        self._under_way += len(chunk)
+        handle = await self._taken(chunk)
+        if handle is not None:
+            self._receipts.add(handle)
+            self._owners |= dict.fromkeys((_row(reference).key for reference in _references(handle)), handle)
+            await self._collect(handle)
+        self._under_way -= len(chunk)
+
+    async def _taken(self, chunk: list[dict[str, Any]]) -> BatchHandle | None:
+        """What the queue has taken of a chunk; when that isn't all of it, the run ends."""
         try:
-            handle = await self._gemma.batch.submit(chunk)
+            return await self._gemma.batch.submit(chunk)
         except GemmaError as error:
-            tally.stop(str(error))
-            if not isinstance(error, BatchInterrupted) or error.handle is None:
-                return
-            handle = error.handle
-        self._receipts.add(handle)
-        await self._collect(handle)
+            self._tally.stop(str(error))
+            return error.handle if isinstance(error, BatchInterrupted) else None
 
     async def _collect(self, handle: BatchHandle) -> None:
         try:
@@ -173,13 +195,14 @@ class QueuedRun:
                 self._tally.stop(str(error))
             else:
                 for reference in _references(handle):
-                    self._write(_row(reference), error)
+                    self._write(handle, _row(reference), error)
         else:
             for result in results:
-                self._write(_row(result.reference), result.outcome)
+                self._write(handle, _row(result.reference), result.outcome)
 
-    def _write(self, row: Row, outcome: Completion | GemmaError) -> None:
-        if row.key not in self._output.done:
+    def _write(self, handle: BatchHandle, row: Row, outcome: Completion | GemmaError) -> None:
+        if self._owners.get(row.key) == handle:
+            del self._owners[row.key]
             self._output.append(of_outcome(row, outcome))
 
 

@@ -94,7 +94,8 @@ class Rows:
             for problem in problems(schema):
                 raise InvalidRequest(f"schema is not a JSON Schema: {problem}")
             fields["response_format"] = response_format(schema)
-        merged(fields)
+        if (merged(fields).get("n") or 1) > 1:
+            raise InvalidRequest("n must be 1: a row has one answer")
         wants_json = "response_format" in fields or self._wants_json
         return Row(number, row_id, [*self._front, *messages], fields, wants_json)
 
@@ -104,6 +105,8 @@ class Rows:
         for name in names:
             if not isinstance(name, str):
                 raise InvalidRequest("image must be the path of a file, or a list of paths")
+            if name.startswith(("http://", "https://")):
+                raise InvalidRequest(f"image {name} is a URL, which the service doesn't take: give the path of a file")
             try:
                 parts.append(image_part((self._path.parent / name).read_bytes()))
             except OSError as error:

@@ -6,16 +6,31 @@ import importlib.util
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from cf_gemma.cli.target import missing_credentials
 from cf_gemma.errors import GemmaError
 from cf_gemma.settings import BASE_URL
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+HELP = """Streams, extracts, calls a tool and answers from documents, with LangChain and LlamaIndex.
+
+With CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN set the service answers, for less than a cent; otherwise, or with
+--local, a small language model behind a local emulator.
+
+Exit codes: 0 all of it was shown; 1 something failed, or isn't installed.
+
+Examples:
+
+    cf-gemma demo
+
+    cf-gemma demo --local
+"""
 
 _MODULES = ("langchain_core", "llama_index.core", "llama_index.retrievers.bm25")
 _VARIABLES = ("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_BASE_URL")
@@ -30,16 +45,16 @@ class Target:
     """The local model's file; None when Workers AI answers."""
 
 
-def demo() -> None:
-    """Streams, extracts, calls a tool and answers from documents, with LangChain and LlamaIndex.
-
-    With CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN set the service answers, for less than a cent; otherwise a small
-    language model behind a local emulator.
-    """
+def demo(
+    local: Annotated[
+        bool, typer.Option("--local", help="The local model answers, even where credentials are set.")
+    ] = False,
+) -> None:
+    """See HELP."""
     console = Console(highlight=False)
     try:
         _check_installed()
-        with _target(console) as target:
+        with _target(console, local=local) as target:
             _run(console, target)
     except (GemmaError, ImportError, OSError) as error:
         console.print(f"cf-gemma demo: {error}", style="red", markup=False, soft_wrap=True)
@@ -86,8 +101,8 @@ def _found(name: str) -> bool:
 
 
 @contextmanager
-def _target(console: Console) -> Generator[Target, None, None]:
-    if all(os.environ.get(name) for name in _VARIABLES[:2]):
+def _target(console: Console, *, local: bool) -> Generator[Target, None, None]:
+    if not (local or missing_credentials()):
         console.print(f"Credentials are set. What answers: {_answering()}", style="dim", markup=False)
         yield Target({}, None)
         return

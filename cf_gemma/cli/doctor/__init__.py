@@ -3,57 +3,97 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cf_gemma.cli.target import check_credentials
+from cf_gemma.cli.target import Local, check_credentials, target
 from cf_gemma.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from cf_gemma.cli.doctor.examination import Examination, Finding
+
+HELP = """Checks token, account, model and latency, and asks the service what its documentation leaves open.
+
+The questions are those of docs/fidelity.md. It costs a fraction of a cent, says how much first, and asks. What it saw
+goes to a JSON report without credentials, which takes the place of an earlier report, but not of any other file.
+
+Exit codes: 0 all is well, and the client copes with all that came; 1 something isn't, or credentials are missing; 2 an
+option was refused.
+
+Examples:
+
+    cf-gemma doctor
+
+    cf-gemma doctor --yes --output report.json
+
+    cf-gemma doctor --local
+"""
 
 
 def doctor(
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask before anything is paid for.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Write the report there, as JSON, without credentials.")] = None,
+    output: Annotated[Path, typer.Option(dir_okay=False, writable=True, help="Where to write the report.")] = Path(
+        "cf-gemma-doctor.json"
+    ),
     account: Annotated[str | None, typer.Option(help="Default: CLOUDFLARE_ACCOUNT_ID.")] = None,
     token: Annotated[str | None, typer.Option(help="Default: CLOUDFLARE_API_TOKEN.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Where the service is; an emulator's, to try this out.")] = None,
     patience: Annotated[float, typer.Option(min=0, help="Seconds to wait for a batch.")] = 120.0,
+    local: Local = False,
 ) -> None:
-    """Checks token, account, model and latency, and asks the service what its documentation leaves open.
-
-    The questions are those of docs/fidelity.md. It costs a fraction of a cent, says how much first, and asks.
-    """
+    """See HELP."""
     console = Console(highlight=False)
-    if output is not None and not output.parent.is_dir():
-        raise typer.BadParameter(f"{output} can't be written: {output.parent} is not a folder")
+    given = {"account_id": account, "api_token": token, "base_url": base_url}
+    if local and any(given.values()):
+        raise typer.BadParameter("--local starts an emulator of its own: leave out --account, --token and --base-url")
+    _check_place(output)
     try:
-        check_credentials(account, token, instead="pass --account and --token")
-        examination = _examination(account, token, base_url, patience)
-    except ConfigurationError as error:
+        with _target(given, local=local) as arguments, _examination(arguments, patience) as examination:
+            well = _examined(console, examination, yes=yes or local, output=output)
+    except (ConfigurationError, ImportError, OSError) as error:
         console.print(f"cf-gemma doctor: {error}", style="red", markup=False, soft_wrap=True)
-        console.print(_HELP, markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
-    with examination.witness:
-        well = _examined(console, examination, yes=yes, output=output)
     raise typer.Exit(0 if well else 1)
 
 
-def _examination(account: str | None, token: str | None, base_url: str | None, patience: float) -> Examination:
+def _check_place(output: Path) -> None:
+    from cf_gemma.cli.doctor.report import is_report
+
+    if not (output.parent.is_dir() and os.access(output.parent, os.W_OK)):
+        raise typer.BadParameter(f"{output} can't be written: {output.parent} is no folder that can be written to")
+    if output.is_file() and not is_report(output.read_bytes()):
+        raise typer.BadParameter(f"{output} is there, and no report of the doctor's: pass --output with another name")
+
+
+@contextmanager
+def _target(given: dict[str, str | None], *, local: bool) -> Generator[dict[str, Any], None, None]:
+    if local:
+        with target(local=True) as arguments:
+            yield arguments
+        return
+    check_credentials(given["account_id"], given["api_token"], instead="pass --account and --token, or --local")
+    yield given
+
+
+@contextmanager
+def _examination(arguments: dict[str, Any], patience: float) -> Generator[Examination, None, None]:
     from cf_gemma.cli.doctor.examination import Examination
     from cf_gemma.cli.doctor.witness import Witness
 
-    arguments = {"account_id": account, "api_token": token, "base_url": base_url}
-    return Examination(Witness(), arguments, patience)
+    with Witness() as witness:
+        yield Examination(witness, arguments, patience)
 
 
-def _examined(console: Console, examination: Examination, *, yes: bool, output: Path | None) -> bool:
+def _examined(console: Console, examination: Examination, *, yes: bool, output: Path) -> bool:
     """Does it all; whether the checks went well and the client coped with everything."""
     from cf_gemma.cli.doctor.examination import most_cost
     from cf_gemma.cli.doctor.probes import PROBES
@@ -99,7 +139,7 @@ def _conclude(
     examination: Examination,
     checks: list[tuple[str, bool, str]],
     findings: list[Finding],
-    output: Path | None,
+    output: Path,
 ) -> None:
     from cf_gemma.cli.doctor import report
 
@@ -107,13 +147,9 @@ def _conclude(
     console.print(f"It cost ${examination.spent():.6f}.", markup=False)
     if emulated:
         console.print("An emulator answered: nothing of this settles anything about the service.", style="yellow")
-    if output is not None:
-        date = datetime.now(UTC).isoformat(timespec="seconds")
-        found = report.to_dict(
-            checks, findings, examination.settings, emulated=emulated, date=date, cost=examination.spent()
-        )
-        output.write_text(json.dumps(found, ensure_ascii=False, indent=2) + "\n", "utf-8")
-        console.print(f"The report is in {output}.", markup=False, soft_wrap=True)
-
-
-_HELP = "To try the doctor itself: cf-gemma emulator, and then cf-gemma doctor with what that prints."
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    found = report.to_dict(
+        checks, findings, examination.settings, emulated=emulated, date=date, cost=examination.spent()
+    )
+    output.write_text(json.dumps(found, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    console.print(f"The report is in {output.absolute()}.", markup=False, soft_wrap=True)

@@ -75,9 +75,9 @@ class Examination:
 
     def _model(self) -> tuple[str, bool, str]:
         answer = self._send("GET", f"{self._account}/ai/models/search?search=gemma-4-26b")
-        found = [model.get("name") for model in objects(answer.body.get("result"))]
-        told = "found" if MODEL in found else f"not found ({reading.outcome(answer)})"
-        return "Account and model", MODEL in found, told
+        found = MODEL in [model.get("name") for model in objects(answer.body.get("result"))]
+        told = ("found" if found else "not found") if answer.taken else reading.outcome(answer)
+        return "Account and model", found, told
 
     def _latency(self) -> tuple[str, bool, str]:
         try:

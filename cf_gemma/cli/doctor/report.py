@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from cf_gemma.jsonobject import as_object
 from cf_gemma.version import __version__
 
 if TYPE_CHECKING:
@@ -46,6 +48,14 @@ def to_dict(
     }
     secrets = [settings.account_id or "", settings.api_token.get_secret_value() if settings.api_token else ""]
     return redacted(report, [secret for secret in secrets if secret])
+
+
+def is_report(data: bytes) -> bool:
+    """Whether a file with these bytes was written by a doctor, of whatever version."""
+    try:
+        return (as_object(json.loads(data)) or {}).keys() >= {"cf_gemma", "checks", "probes"}
+    except (ValueError, RecursionError):
+        return False
 
 
 def redacted(value: Any, secrets: Sequence[str]) -> Any:

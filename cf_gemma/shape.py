@@ -34,6 +34,8 @@ class Shape:
     def problems(self, value: Any, path: str = "") -> Iterator[str]:
         """What is wrong with a value, and where."""
         kind = json_type(value)
+        if kind == "unknown":  # no JSON yet: it may become anything
+            return
         if kind not in self.types and not (kind == "integer" and "number" in self.types):
             yield f"Type mismatch of '{path or '/'}', '{','.join(self.types)}' not in '{kind}'"
         elif isinstance(value, str):
@@ -120,8 +122,8 @@ def _tagged(schema: dict[str, Any], tag: str, kind: str) -> dict[str, Any]:
 
 
 def json_type(value: Any) -> str:
-    """JSON Schema's name for the type of a decoded value."""
-    return _TYPES[type(value)]
+    """JSON Schema's name for the type of a decoded value; `unknown` for what JSON hasn't."""
+    return next((name for kind, name in _TYPES.items() if isinstance(value, kind)), "unknown")
 
 
 def string(least: int = 0) -> Shape:
@@ -169,7 +171,7 @@ OBJECT: Final = Shape(("object",))
 _TYPES: Final = MappingProxyType(
     {
         str: "string",
-        bool: "boolean",
+        bool: "boolean",  # before int, which it is one of
         int: "integer",
         float: "number",
         list: "array",

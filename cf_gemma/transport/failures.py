@@ -1,0 +1,68 @@
+"""What the HTTP library's errors mean."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from cf_gemma.errors import ConnectionFailed, GemmaError, InvalidRequest, RequestTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from cf_gemma.reception import Reception
+    from cf_gemma.remote_images import RemoteImage
+    from cf_gemma.settings import Settings
+
+_BEFORE_SENDING: Final = (httpx.PoolTimeout, httpx.ConnectTimeout, httpx.ConnectError, httpx.ProxyError)
+
+
+def unanswered(error: httpx.HTTPError, settings: Settings) -> GemmaError:
+    """What a request came to that got no answer."""
+    if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
+        return InvalidRequest("the HTTP client refused to send the request")
+    failure = _timeout(error, settings) or ConnectionFailed(
+        f"no answer came from {settings.host}: {type(error).__name__}: {error}"
+    )
+    failure.sent = not isinstance(error, _BEFORE_SENDING)
+    return failure
+
+
+def broken(error: httpx.HTTPError, reception: Reception, settings: Settings) -> GemmaError:
+    """What an answer came to that broke off."""
+    if isinstance(error, httpx.ReadTimeout) and settings.timeout is not None:
+        return reception.silent(settings.timeout)
+    return reception.cut(f"{type(error).__name__}: {error}")
+
+
+def tellable(error: httpx.HTTPError) -> httpx.HTTPError | None:
+    """The error as a cause, unless its text may show a header."""
+    return None if isinstance(error, httpx.LocalProtocolError) else error
+
+
+@contextlib.contextmanager
+def missing_if_unanswered(image: RemoteImage) -> Generator[None, None, None]:
+    """Makes an image that can't be had of whatever goes wrong in this context."""
+    try:
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
+        raise image.missing(type(error).__name__) from error
+
+
+def _timeout(error: httpx.HTTPError, settings: Settings) -> RequestTimeout | None:
+    if isinstance(error, httpx.PoolTimeout):
+        return RequestTimeout(
+            "no connection became free in time: lower the concurrency, or pass an http_client of your own"
+        )
+    if isinstance(error, httpx.ConnectTimeout):
+        return RequestTimeout(f"no connection{_within(settings.connect_timeout)}")
+    if isinstance(error, httpx.TimeoutException):
+        return RequestTimeout(f"no answer{_within(settings.timeout)}")
+    return None
+
+
+def _within(seconds: float | None) -> str:
+    """The limit that passed; without one of ours, it was the operating system's."""
+    return " in time" if seconds is None else f" within {seconds:g} s (timeout)"

@@ -1,0 +1,79 @@
+"""`cf-gemma demo`, with an emulator in the place of the service, and of the local model."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cf_gemma.emulator import Emulator, Fault, Reply, ScriptedEngine, ToolCallSpec
+from tests.cli.conftest import Shell
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+HEADINGS = [
+    "1. LangChain: an answer, token by token",
+    "2. LangChain: a Pydantic object",
+    "3. LangChain: a tool",
+    "4. LlamaIndex: an answer from three documents",
+    "What answered",
+]
+SHOWN = [
+    "Paris is the capital of France.",
+    "Person(name='Maria', age=34, city='Lisbon')",
+    "multiply({'a': 37, 'b': 12}) = 444",
+    "It is 444.",
+    "A reader may borrow eight.",
+    "Sources: borrowing.txt",
+]
+
+
+def answer(body: dict[str, Any]) -> Reply | Fault:
+    """What a good model would say to the demo."""
+    said = str(body["messages"][-1]["content"])
+    if "response_format" in body:
+        return Reply('{"name": "Maria", "age": 34, "city": "Lisbon"}')
+    if isinstance(body.get("tool_choice"), dict):
+        return Reply(tool_calls=[ToolCallSpec("multiply", {"a": 37, "b": 12})])
+    if body["messages"][-1]["role"] == "tool":
+        return Reply("It is 444.") if said == "444" else Fault(400, message=f"not 444: {said}")
+    if "How many books" in said:
+        return Reply("A reader may borrow eight." if "up to eight books at a time" in said else "Not a word of it.")
+    return Reply("Paris is the capital of France.", reasoning="Easy.")
+
+
+def check(result: Result) -> str:
+    """Sees to it that all five parts are there, in order; the last paragraph."""
+    told = result.stdout
+    assert re.findall(r"─+ (.+?) ─+\n", told) == HEADINGS
+    assert [line for line in SHOWN if line not in told] == []
+    assert " tokens in, " in told
+    return " ".join(told.partition("What answered")[2].strip(" ─\n").split())
+
+
+def test_service() -> None:
+    """Where credentials are set, all of it goes to the service."""
+    with Emulator(answer) as emulator:
+        result = Shell(emulator).run("demo", COLUMNS="120")
+        assert len(emulator.requests) == 5
+    assert check(result) == f"Whatever it is that answers at {emulator.base_url}."
+
+
+@pytest.mark.parametrize("arguments", [(), ("--local",)], ids=["no credentials", "--local"])
+def test_local(shell: Shell, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without credentials, or when told to, a local model answers; the end says which, and how to reach the service."""
+    monkeypatch.setattr("cf_gemma.emulator.LlamaEngine", lambda: ScriptedEngine(answer))
+    nothing = {} if arguments else dict.fromkeys(shell.environment, "")
+    last = check(shell.run("demo", *arguments, COLUMNS="120", **nothing))
+    assert "a local emulator, where scripted answered: a 135M stand-in and not Gemma 4" in last
+    assert last.endswith("(and CLOUDFLARE_BASE_URL only to go elsewhere than https://api.cloudflare.com/client/v4).")
+    assert shell.emulator.requests == []
+
+
+def test_a_service_that_refuses(shell: Shell) -> None:
+    """Trouble is told in a line, with exit code 1."""
+    result = shell.run("demo", code=1, COLUMNS="300", CLOUDFLARE_API_TOKEN="wrong")
+    assert "cf-gemma demo: 401 from Workers AI" in result.stdout
+    assert "Traceback" not in result.output
