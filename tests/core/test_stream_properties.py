@@ -134,7 +134,7 @@ def is_answer_or_typed_error(read: Callable[[], tuple[list[Delta], Completion]])
     return bool(completion.to_dict()) and (completion.usage is None or completion.usage.cost >= 0)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.lists(json_values, max_size=4))
 def test_any_json_gives_an_answer_or_a_typed_error(events: list[Any]) -> None:
     """Whatever JSON comes, streamed or whole: an answer that can be shown, or a GemmaError. Never anything else."""

@@ -12,7 +12,7 @@ import pytest
 from tests.core.wire import sse, text_chunk
 from tests.faults import fuzz
 
-SECONDS = 5.0
+SECONDS = 3.0
 
 A, B = (sse([text_chunk(text)], done=False) for text in "ab")
 HEADERS = {"content-type": "text/event-stream", "content-encoding": "gzip"}

@@ -145,7 +145,7 @@ def facts(message: AIMessage) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(answer=answers())
 def test_one_truth(ways: Ways, answer: Written) -> None:
     """Whatever the answer is, and however it is told on the wire, every way of fetching it gives the same message."""

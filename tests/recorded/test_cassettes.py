@@ -37,8 +37,18 @@ def test_is_clean(cassette: Path) -> None:
     assert provenance["recorded_from"] == "the live service" or "not the live service" in provenance["recorded_from"]
 
 
-def test_none_is_an_orphan() -> None:
+def test_none_is_an_orphan(request: pytest.FixtureRequest) -> None:
     """Each cassette belongs to a test that is there, and each recorded test has its cassette."""
+    nodes = re.findall(r"^tests/recorded/test_(\w+)\.py::(.+)$", "\n".join(recorded(request)), re.MULTILINE)
+    assert {(module, cassette_name(test)) for module, test in nodes if test.rpartition("::")[2] not in NEVER_CALL} == {
+        (path.parent.name, path.stem) for path in CASSETTES
+    }
+
+
+def recorded(request: pytest.FixtureRequest) -> list[str]:
+    """The ids of all recorded tests: those of this run, when it is of all tests, else collected in another process."""
+    if not request.config.invocation_params.args:
+        return [item.nodeid for item in request.session.items if item.get_closest_marker("vcr")]
     collected = subprocess.run(  # noqa: S603 - our own tests
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "vcr", HERE],
         cwd=ROOT,
@@ -46,7 +56,4 @@ def test_none_is_an_orphan() -> None:
         text=True,
         check=True,
     )
-    nodes = re.findall(r"^tests/recorded/test_(\w+)\.py::(.+)$", collected.stdout, re.MULTILINE)
-    assert {(module, cassette_name(test)) for module, test in nodes if test.rpartition("::")[2] not in NEVER_CALL} == {
-        (path.parent.name, path.stem) for path in CASSETTES
-    }
+    return collected.stdout.splitlines()
