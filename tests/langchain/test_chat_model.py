@@ -14,10 +14,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Too
 from langchain_core.runnables import ConfigurableField
 
 from cf_gemma import errors
-from cf_gemma.emulator import CUT, Emulator, Fault, Reply, ScriptedEngine, ToolCallSpec
+from cf_gemma.emulator import CUT, Fault, Reply, ScriptedEngine, ToolCallSpec
 from cf_gemma.queue_flow import PollPolicy
 from langchain_cf_gemma.errors import GemmaError
-from tests import programs
 from tests.langchain.conftest import OTHER_MODEL, watched
 
 if TYPE_CHECKING:
@@ -251,30 +250,6 @@ async def test_loop_is_never_blocked(emulate: Emulate, way: Callable[..., Awaita
     answer, longest, _ = await watched(way(emulate([Reply("word " * 20, gap=0.01)]).model))
     assert answer.text == "word " * 20
     assert longest < 0.1
-
-
-COLD = """
-import asyncio, sys
-from langchain_cf_gemma import ChatCloudflareGemma
-from tests.langchain.conftest import watched
-
-async def collected(stream):
-    return [part async for part in stream]
-
-assert "httpx" not in sys.modules
-model = ChatCloudflareGemma()
-answer = model.ainvoke("Hi") if sys.argv[1] == "ainvoke" else collected(model.astream("Hi"))
-told, longest, whole = asyncio.run(watched(answer))
-assert told and "httpx" in sys.modules
-print(longest / whole)
-"""
-
-
-@pytest.mark.parametrize("way", ["ainvoke", "astream"])
-def test_loop_is_not_blocked_by_a_cold_start(way: str) -> None:
-    """The first call of a process, which loads the HTTP library, blocks the event loop for a small part of its time."""
-    with Emulator(["Hi!"]) as emulator:
-        assert float(programs.run(emulator, "-c", COLD, way)) < 0.5
 
 
 async def test_parameters(emulate: Emulate) -> None:
