@@ -22,3 +22,7 @@ class Person(BaseModel):
 def get_weather(city: str) -> str:
     """The weather in a city."""
     return f"Sunny in {city}"
+
+
+TWO_CITIES = "What is the weather in Lisbon and in Oslo? Call the tool once for each city, both at once."
+COUNT = "Count from one to five, in words, with commas. Say nothing else."

@@ -7,18 +7,26 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 
 from cf_gemma.emulator import Reply, ToolCallSpec
-from cf_gemma.errors import AuthenticationError
+from cf_gemma.errors import AuthenticationError, NotFound
 from cf_gemma.media import image_part
 from langchain_cf_gemma import ChatCloudflareGemma
-from tests.recorded.samples import RED_SQUARE, Person, get_weather
+from tests.recorded.samples import COUNT, RED_SQUARE, TWO_CITIES, Person, get_weather
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from langchain_core.messages import AIMessageChunk
 
     Service = Callable[..., dict[str, Any]]
 
 pytestmark = pytest.mark.vcr
 both_dialects = pytest.mark.parametrize("dialect", ["S", "V"])
+
+
+def sum_of(chunks: Iterator[AIMessageChunk]) -> AIMessageChunk:
+    """The message that a stream's chunks add up to."""
+    first, *rest = chunks
+    return sum(rest, start=first)
 
 
 @both_dialects
@@ -114,6 +122,80 @@ def test_chat_completions(service: Service, dialect: str) -> None:
     message = llm.invoke("What is 17 times 24?")
     assert message.additional_kwargs["reasoning_content"]
     assert message.text
+
+
+@both_dialects
+def test_chat_completions_at_once(service: Service, dialect: str) -> None:
+    """A short answer of the OpenAI-shaped route comes as one JSON object."""
+    connection = service(["Hello, how can I help?"], dialect=dialect)
+    llm = ChatCloudflareGemma(endpoint="chat_completions", thinking=False, max_tokens=100, **connection)
+    message = llm.invoke("Say hello.")
+    assert message.text
+    assert message.response_metadata["finish_reason"] == "stop"
+
+
+@both_dialects
+@pytest.mark.parametrize("streamed", [False, True])
+def test_parallel_calls(service: Service, dialect: str, streamed: bool) -> None:
+    """Two calls of one answer are two, with ids of their own."""
+    script = [Reply(tool_calls=[ToolCallSpec("get_weather", {"city": city}) for city in ("Lisbon", "Oslo")])]
+    llm = ChatCloudflareGemma(thinking=False, **service(script, dialect=dialect)).bind_tools([tool(get_weather)])
+    message = sum_of(llm.stream(TWO_CITIES)) if streamed else llm.invoke(TWO_CITIES)
+    assert [call["args"]["city"] for call in message.tool_calls] == ["Lisbon", "Oslo"]
+    assert len({call["id"] for call in message.tool_calls}) == 2
+    assert message.response_metadata["finish_reason"] == "tool_calls"
+
+
+@both_dialects
+def test_logprobs(service: Service, dialect: str) -> None:
+    """The tokens come with their log probabilities, and with as many alternatives as were asked for."""
+    llm = ChatCloudflareGemma(thinking=False, max_tokens=100, **service(["Hello!"], dialect=dialect))
+    message = llm.invoke("Say hello.", logprobs=True, top_logprobs=2)
+    tokens = message.response_metadata["logprobs"]["content"]
+    assert "".join(token["token"] for token in tokens).strip().startswith(message.text.strip()[:5])
+    assert {len(token["top_logprobs"]) for token in tokens} == {2}
+
+
+@both_dialects
+def test_stop(service: Service, dialect: str) -> None:
+    """The answer ends before the text at which it is to stop."""
+    llm = ChatCloudflareGemma(thinking=False, max_tokens=100, **service(["One, two, three, four."], dialect=dialect))
+    message = llm.invoke(COUNT, stop=["three"])
+    assert "two" in message.text.lower()
+    assert "three" not in message.text.lower()
+    assert message.response_metadata["finish_reason"] == "stop"
+
+
+@both_dialects
+def test_cut_off(service: Service, dialect: str) -> None:
+    """An answer that ran into `max_tokens` says so."""
+    llm = ChatCloudflareGemma(thinking=False, max_tokens=3, **service(["One, two, three, four."], dialect=dialect))
+    assert llm.invoke(COUNT).response_metadata["finish_reason"] == "length"
+
+
+@both_dialects
+def test_several_answers(service: Service, dialect: str) -> None:
+    """`n` answers are as many generations, whose usage counts once."""
+    llm = ChatCloudflareGemma(n=2, thinking=False, max_tokens=100, **service(["Hello!", "Hi!"], dialect=dialect))
+    (generations,) = llm.generate([[HumanMessage("Say hello.")]]).generations
+    assert all(generation.text for generation in generations)
+    assert [generation.message.usage_metadata is not None for generation in generations] == [True, False]
+
+
+def test_no_such_model(service: Service) -> None:
+    """A model that isn't there is a NotFound, and isn't asked for again."""
+    llm = ChatCloudflareGemma(model="@cf/google/no-such-model", max_tokens=100, **service([]))
+    with pytest.raises(NotFound) as caught:
+        llm.invoke("Say hello.")
+    assert caught.value.attempts == 1
+
+
+def test_queue(service: Service) -> None:
+    """The asynchronous queue takes a batch and tells how far it is."""
+    llm = ChatCloudflareGemma(thinking=False, max_tokens=100, **service(["One", "Two"]))
+    handle = llm.client.batch.submit(["Say one.", "Say two."])
+    assert handle.parts[0].references == ("0", "1")
+    assert llm.client.batch.status(handle).states[0]
 
 
 def test_error(service: Service) -> None:

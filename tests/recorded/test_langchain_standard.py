@@ -37,7 +37,7 @@ class TestStandard(ChatModelIntegrationTests):
 
     @pytest.fixture(autouse=True)
     def _connected(self, service: Callable[..., dict[str, Any]]) -> None:
-        self._connection = service(oracle.answer, models=(MODEL, OTHER_MODEL))
+        self._connection = service(oracle.answer, models=(MODEL, OTHER_MODEL), dialect=self.dialect)
 
     @pytest.fixture(autouse=True)
     def _picture_served_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +54,9 @@ class TestStandard(ChatModelIntegrationTests):
     def chat_model_params(self) -> dict[str, Any]:
         """Where it is tested."""
         return self._connection
+
+    dialect = "S"
+    """Which of the service's two back-ends the emulator is, when it is recorded."""
 
     supports_json_mode = True
     supports_image_inputs = True
@@ -80,6 +83,7 @@ class TestStandardFunctionCalling(TestStandard):
     """The same, with structured output as the arguments of a forced call."""
 
     structured_output_kwargs: ClassVar[dict[str, str]] = {"method": "function_calling"}
+    dialect = "V"
 
 
 class TestStandardJsonSchema(TestStandard):

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock, ThinkingBlock
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
@@ -10,7 +11,7 @@ from llama_index.core.tools import FunctionTool
 from cf_gemma.emulator import Reply, ToolCallSpec
 from cf_gemma.errors import AuthenticationError
 from llama_index_cf_gemma import CloudflareGemma
-from tests.recorded.samples import RED_SQUARE, Person, get_weather
+from tests.recorded.samples import COUNT, RED_SQUARE, TWO_CITIES, Person, get_weather
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,6 +109,64 @@ def test_chat_completions(service: Service, dialect: str) -> None:
     llm = CloudflareGemma(endpoint="chat_completions", thinking=True, **service(script, dialect=dialect))
     response = llm.chat([ChatMessage("What is 17 times 24?")])
     assert [type(block) for block in response.message.blocks] == [ThinkingBlock, TextBlock]
+
+
+@both_dialects
+def test_chat_completions_at_once(service: Service, dialect: str) -> None:
+    """A short answer of the OpenAI-shaped route comes as one JSON object."""
+    connection = service(["Hello, how can I help?"], dialect=dialect)
+    llm = CloudflareGemma(endpoint="chat_completions", thinking=False, max_tokens=100, **connection)
+    response = llm.chat([ChatMessage("Say hello.")])
+    assert response.message.content
+    assert response.additional_kwargs["finish_reason"] == "stop"
+
+
+@both_dialects
+@pytest.mark.parametrize("streamed", [False, True])
+def test_parallel_calls(service: Service, dialect: str, streamed: bool) -> None:
+    """Two calls of one answer are two, with ids of their own."""
+    script = [Reply(tool_calls=[ToolCallSpec("get_weather", {"city": city}) for city in ("Lisbon", "Oslo")])]
+    llm = CloudflareGemma(thinking=False, **service(script, dialect=dialect))
+    asked = {"tools": [FunctionTool.from_defaults(get_weather)], "allow_parallel_tool_calls": True}
+    if streamed:
+        *_, response = llm.stream_chat_with_tools(user_msg=TWO_CITIES, **asked)
+    else:
+        response = llm.chat_with_tools(user_msg=TWO_CITIES, **asked)
+    calls = llm.get_tool_calls_from_response(response)
+    assert [call.tool_kwargs["city"] for call in calls] == ["Lisbon", "Oslo"]
+    assert len({call.tool_id for call in calls}) == 2
+
+
+# Core's own deprecations.
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211")
+@both_dialects
+async def test_agent(service: Service, dialect: str) -> None:
+    """An agent calls its tool, sends the result back and answers, streamed."""
+    script = [Reply(tool_calls=[ToolCallSpec("get_weather", {"city": "Lisbon"})]), "It is sunny in Lisbon."]
+    llm = CloudflareGemma(thinking=False, **service(script, dialect=dialect))
+    agent = FunctionAgent(tools=[get_weather], llm=llm)
+    result = await agent.run("What is the weather in Lisbon? Use the tool.")
+    assert [call.tool_name for call in result.tool_calls] == ["get_weather"]
+    assert "sunny" in str(result).lower()
+
+
+@both_dialects
+def test_logprobs(service: Service, dialect: str) -> None:
+    """The tokens come with as many alternatives as were asked for."""
+    llm = CloudflareGemma(thinking=False, max_tokens=100, **service(["Hello!"], dialect=dialect))
+    response = llm.complete("Say hello.", logprobs=True, top_logprobs=2)
+    assert {len(alternatives) for alternatives in response.logprobs} == {2}
+
+
+@both_dialects
+def test_stop(service: Service, dialect: str) -> None:
+    """The answer ends before the text at which it is to stop, in a stream, too."""
+    llm = CloudflareGemma(thinking=False, max_tokens=100, **service(["One, two, three, four."], dialect=dialect))
+    *_, last = llm.stream_complete(COUNT, stop=["three"])
+    assert "two" in last.text.lower()
+    assert "three" not in last.text.lower()
+    assert last.additional_kwargs["finish_reason"] == "stop"
 
 
 def test_error(service: Service) -> None:
