@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from llama_index.core.base.llms.types import ImageBlock
 
 from cf_gemma import errors as e
 from tests.faults.faces import ACCOUNT, CANARY, FACES, PROMPT, TOKEN, Face, Said
@@ -176,15 +177,18 @@ PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
     ],
     ids=lambda url: url[:40],
 )
-@pytest.mark.parametrize("core", ["Gemma", "AsyncGemma"])
-def test_images_not_fetched(core: str, url: str) -> None:
+@pytest.mark.parametrize("name", FACES)
+def test_images_not_fetched(name: str, url: str) -> None:
     """Row 46: an image that isn't one, or that is a place to go to, is refused; nothing is fetched and nothing sent."""
-    content = [{"type": "image_url", "image_url": {"url": url}}]
-    face = FACES[core]()
+    if name.startswith("LlamaIndex"):
+        prompt: list[Any] = [ImageBlock(path=url) if url.startswith("/") else ImageBlock(url=url)]
+    else:
+        prompt = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+    face = FACES[name]()
     with FaultServer([GOOD]) as server:
         face.begin(base_url=server.url)
         with pytest.raises(e.InvalidRequest) as caught:
-            face.ask(stream=False, heard=[], prompt=[{"role": "user", "content": content}])
+            face.ask(stream=False, heard=[], prompt=prompt)
         assert len(str(caught.value)) < 400
         face.close()
         assert server.connections == 0
