@@ -207,7 +207,9 @@ def _extend(target: dict[str, Any], piece: dict[str, Any]) -> None:
     """Adds a piece's lists and texts to those of the same name, and takes everything else as it is."""
     for name, value in piece.items():
         old = target.get(name)
-        if type(old) is type(value) and isinstance(old, list | str):
-            target[name] = cast("Any", old) + value
+        if isinstance(old, list) and isinstance(value, list):
+            cast("list[Any]", old).extend(cast("list[Any]", value))
+        elif isinstance(old, str) and isinstance(value, str):
+            target[name] = old + value
         elif value is not None:
-            target[name] = value
+            target[name] = list(cast("list[Any]", value)) if isinstance(value, list) else value

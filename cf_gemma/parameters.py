@@ -49,7 +49,10 @@ def check_within(body: Mapping[str, Any]) -> None:
     for name, value in body.items():
         if isinstance(value, list | dict) and (shape := OPTIONS.fields.get(name)) is not None:
             for problem in shape.problems(value):
-                raise InvalidRequest(f"{name} is not as the model's published schema has it: {problem}")
+                raise InvalidRequest(
+                    f"{name} is not as the model's published schema has it: {problem}. "
+                    "What the schema doesn't have goes into extra_body"
+                )
 
 
 class _Rule(NamedTuple):

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from cf_gemma.batch_handle import BatchHandle, BatchPart, BatchResult, BatchStatus
-from cf_gemma.errors import AuthenticationError, BatchInterrupted, GemmaError, PermissionDenied, RequestTimeout
+from cf_gemma.errors import (
+    AuthenticationError,
+    BatchInterrupted,
+    GemmaError,
+    PermissionDenied,
+    ProtocolError,
+    RequestTimeout,
+)
 from cf_gemma.queue_replies import Answered, accepted, answered, results
 from cf_gemma.queue_requests import poll
 from cf_gemma.request import HttpRequest
@@ -62,7 +69,8 @@ def submitting(parts: Sequence[Part], model: str) -> QueueFlow[BatchHandle]:
             reply = _told((yield part.request))
             done.append(BatchPart(accepted(reply), part.references))
         except GemmaError as error:
-            doubtful = error.retryable and not untouched(error)
+            # An answer that is no receipt came from somebody who may have taken the part.
+            doubtful = isinstance(error, ProtocolError) or (error.retryable and not untouched(error))
             if not (done or doubtful):
                 raise
             told = f"{len(done)} of {len(parts)} parts of the batch were handed over, and then: {error}"

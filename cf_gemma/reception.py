@@ -34,7 +34,8 @@ BARE_BODY_LIMIT: Final = 4 * BODY_LIMIT
 """Bytes that a bare object may have: the queue's has the answers to many requests."""
 
 STREAM_LIMIT: Final = 128 * 1024 * 1024
-"""Bytes that a stream may have: more than the model's whole context comes to, with an event for each token."""
+"""Bytes that a stream may have for each choice: about 300,000 tokens, more than the model's context, with an event for
+each; some 70,000 when each comes with 20 alternatives (`top_logprobs`)."""
 
 ERROR_BODY_LIMIT: Final = 64 * 1024
 """Bytes that are read of an error."""
@@ -93,7 +94,7 @@ class Reception:
     @property
     def progress(self) -> int:
         """A number that grows as long as something comes: a stream's events that say something, a body's bytes."""
-        return len(self._body) if self._stream is None else self._stream.events
+        return len(self._body) if self._stream is None else self._stream.progress
 
     def feed(self, raw: bytes) -> Iterator[Delta]:
         """The deltas in these bytes."""
@@ -174,8 +175,8 @@ class Reception:
 
     def _count(self, piece: bytes) -> None:
         self._streamed += len(piece)
-        if self._streamed > STREAM_LIMIT:
-            raise ResponseTooLarge(f"the stream is larger than {STREAM_LIMIT} bytes")
+        if self._streamed > (limit := STREAM_LIMIT * self._request.choices):
+            raise ResponseTooLarge(f"the stream is larger than {limit} bytes")
 
     def _collect(self, piece: bytes) -> None:
         if self._status >= 300:

@@ -78,7 +78,8 @@ def build(
     _set_tools(body)
     _set_thinking(body, parameters.get("thinking"))
     _set_response_format(body)
-    check_within(body)
+    if settings.account_id is not None:
+        check_within(body)
     extra = _extra(parameters)
     if not LIMITS.isdisjoint(extra):
         body = {name: value for name, value in body.items() if name not in LIMITS}

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, cast
 
 from cf_gemma.jsonobject import as_object
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _WORD_BEGINS = r"(?:^|[_-]|(?<=[a-z0-9])(?=[A-Z]))"
 _SECRET: Final = re.compile(
     _WORD_BEGINS + r"(?i:(?:api|access)[_-]?key|token|secret|password|passwd|authorization|credentials?)$"
 )
+_OF_THE_MODEL: Final = re.compile(r"(?:bos|eos|pad|unk|sep|cls|mask|start|stop|end)_token$")
+_REFERENCE: Final = "#/"
+"""What a JSON schema's references begin with."""
 _LEVELS: Final = 8
 """How deep an object is looked through."""
 
 
-def secret_in(body: Mapping[str, Any], levels: int = _LEVELS) -> str | None:
+def secret_in(body: Any, levels: int = _LEVELS) -> str | None:
     """The name of a text in there that should be kept out of a request's body, which gateways log; None for none.
 
     Only texts count: a schema may speak of a `token`, and a body may limit them.
     """
-    for name, value in body.items():
-        if isinstance(value, str) and _SECRET.search(str(name)):
-            return name
-        inner = as_object(value) if levels else None
-        if inner is not None and (found := secret_in(inner, levels - 1)):
+    if isinstance(body, list):
+        found_in = (secret_in(item, levels - 1) for item in cast("list[object]", body) if levels)
+        return next((name for name in found_in if name), None)
+    for name, value in (as_object(body) or {}).items():
+        if isinstance(value, str):
+            if _looks_secret(name) and not value.startswith(_REFERENCE):
+                return name
+        elif levels and (found := secret_in(value, levels - 1)):
             return found
     return None
+
+
+def _looks_secret(name: object) -> bool:
+    return isinstance(name, str) and bool(_SECRET.search(name)) and not _OF_THE_MODEL.search(name)

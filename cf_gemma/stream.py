@@ -26,7 +26,7 @@ class ChatStream:
     ) -> None:
         self.done = False
         """Whether `[DONE]` has come: nothing after it counts."""
-        self.events = 0
+        self.progress = 0
         """How many events have said something. What only keeps a connection alive doesn't: comments, empty deltas."""
         self._headers = headers
         self._decoder = EventDecoder(event_limit)
@@ -70,7 +70,8 @@ class ChatStream:
         raise StreamTruncated(
             "the stream ended without an answer"
             if self.done
-            else "the stream ended without a finish reason and without [DONE]; error.partial has what had arrived",
+            else "the stream ended without [DONE] and without a finish reason for each choice; "
+            "error.partial has what had arrived",
             request_id=reply.request_id(self._headers),
             partial=self.partial(),
         )
@@ -98,8 +99,8 @@ class ChatStream:
             self._answer.add(chunk, deltas)
         except ProtocolError as error:
             self._trouble = self._trouble or error
-        if deltas or chunk.get("usage"):
-            self.events += 1
+        if deltas or (self._trouble is None and _says_something(chunk)):
+            self.progress += 1
         return deltas
 
     def _chunk(self, data: bytes) -> dict[str, Any]:
@@ -116,3 +117,14 @@ class ChatStream:
         except ProtocolError:
             payload = reply.excerpt(data)
         return reply.api_error(payload, self._headers)
+
+
+def _says_something(chunk: dict[str, Any]) -> bool:
+    """Whether a chunk that gives no delta says something all the same: usage, token ids, a field yet unknown."""
+    told: list[object] = [chunk.get("usage")]
+    for choice in chunk.get("choices") or ():
+        fields = as_object(choice) or {}
+        delta = as_object(fields.get("delta")) or {}
+        told += [value for name, value in fields.items() if name not in ("index", "delta")]
+        told += [value for name, value in delta.items() if name != "role"]
+    return any(told)

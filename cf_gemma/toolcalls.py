@@ -141,10 +141,10 @@ class _Piece:
         other_id = bool(self.id and call.wire_id and self.id != call.wire_id)
         if other_id and self.name and call.name:
             return True
-        if self.name and call.name and self.name != call.name and not self.id:
+        if self.name and call.name and self.name != call.name:
             return True
-        name_again = bool(self.name and call.name and self.arguments and not self.id)
-        return (other_id or name_again) and call.whole()
+        name_again = bool(self.name and call.name and self.arguments)
+        return (other_id or name_again) and call.whole() and not self.repeats(call)
 
     def repeats(self, call: _Call) -> bool:
         """Whether this is, once more, the whole of a call that is whole already."""

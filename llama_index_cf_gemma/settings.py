@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 from typing_extensions import override
 
 from cf_gemma import AsyncGemma, Gemma
-from cf_gemma.errors import ConfigurationError
+from cf_gemma.errors import ConfigurationError, InvalidRequest
 from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
 from cf_gemma.settings import OPTION_NAMES, SETTING_NAMES
 
@@ -104,7 +104,7 @@ class GemmaSettings(FunctionCallingLLM):
             del settings["callback_manager"]
         super().__init__(**settings)
         self._connect()
-        Gemma(**self._settings(), **self._options({}))  # refuses parameters that no call could send
+        self._check_options()
 
     @field_validator("api_token")
     @classmethod
@@ -196,6 +196,12 @@ class GemmaSettings(FunctionCallingLLM):
 
     def _clients(self) -> tuple[Gemma, AsyncGemma]:
         return self._connected or self._connect()
+
+    def _check_options(self) -> None:
+        """Raises InvalidRequest for parameters that no call could send."""
+        if misplaced := [name for name in self.additional_kwargs if name in SETTING_NAMES]:
+            raise InvalidRequest(f"additional_kwargs: {misplaced[0]} is a setting, and an argument of its own")
+        Gemma(**self._settings(), **self._options({}))
 
     def _options(self, call: Mapping[str, Any]) -> dict[str, Any]:
         """The request's parameters: the call's, else `additional_kwargs`', else the fields'; None says nothing."""

@@ -87,13 +87,13 @@ def test_max_cost(source: Path, output: Path, concurrency: str, monkeypatch: pyt
 def test_a_second_chance_after_a_run_that_stopped(
     shell: Shell, source: Path, output: Path, receipts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """--retry-failed hands the failed rows over again, though the queue still has what came of them the first time."""
+    """A run that stopped, and to which the queue owes nothing, can be gone on with in every manner."""
     monkeypatch.setattr("cf_gemma.cli.batch.queued.CHUNK_ROWS", 2)
     write(source, [{"prompt": text} for text in ("a", "busy", "c", "d")])
     options = ("batch", source, "-o", output, *ONE_AT_A_TIME)
     shell.run(*options, "--max-cost", "1e-9", code=3)
     assert {line: record["error"] is None for line, record in read(output).items()} == {1: True, 2: False}
-    assert receipts.stat().st_size
+    assert not receipts.exists()
     write(source, [{"prompt": text} for text in ("a", "well", "c", "d")])
     result = shell.run(*options, "--retry-failed", code=1)
     assert "2 rows of the input are not in" in result.stderr
@@ -101,6 +101,20 @@ def test_a_second_chance_after_a_run_that_stopped(
     shell.run(*options, "--resume")
     assert len(read(output)) == 4
     assert asked(shell.emulator) == Counter(["a", "busy", "well", "c", "d"])
+
+
+def test_a_second_chance_while_the_queue_still_has_the_first(
+    shell: Shell, source: Path, output: Path, receipts: Path
+) -> None:
+    """--retry-failed hands a failed row over again, though a receipt still tells what came of it the first time."""
+    write(source, [{"prompt": text} for text in ("a", "well")])
+    handle = hand_over(shell.emulator, {1: "a", 2: "busy"})
+    keep(receipts, [handle])
+    shell.run("batch", source, "-o", output, *ONE_AT_A_TIME, code=1)
+    keep(receipts, [handle])
+    shell.run("batch", source, "-o", output, *ONE_AT_A_TIME, "--retry-failed")
+    assert {line: record["text"] for line, record in read(output).items()} == {1: "You said: a", 2: "You said: well"}
+    assert asked(shell.emulator) == Counter(["a", "busy", "well"])
 
 
 def test_a_second_chance_that_was_killed(shell: Shell, source: Path, output: Path, receipts: Path) -> None:
@@ -171,7 +185,7 @@ def test_a_chunk_that_is_taken_in_part(
         assert [request.json.get("request_id") for request in server.requests] == [None, None, "r"]
     assert "1 of 2 parts of the batch were handed over, and then: 403" in result.stderr
     assert {line: record["text"] for line, record in read(output).items()} == {1: "Yes.", 2: "Yes."}
-    assert receipts.stat().st_size
+    assert not receipts.exists()
     shell.run(*options, "--resume")
     assert asked(shell.emulator) == Counter(["2", "3"])
 

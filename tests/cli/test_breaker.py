@@ -9,7 +9,8 @@ import pytest
 from cf_gemma import errors as e
 from cf_gemma.cli.batch.breaker import Breaker
 
-DOWN, SLOW, GOOD = e.ConnectionFailed("down"), e.RequestTimeout("slow"), None
+DOWN, SLOW, LOST, GOOD = e.ConnectionFailed("down"), e.RequestTimeout("slow"), e.ConnectionFailed("lost"), None
+DOWN.sent = SLOW.sent = False
 REFUSED, CUT, UNSENT = e.BadRequest("refused"), e.StreamTruncated("cut"), e.InvalidRequest("unsent")
 QUOTA, TOKEN, MODEL = e.QuotaExhausted("quota"), e.AuthenticationError("token"), e.NotFound("model")
 FORBIDDEN, PROXY = e.PermissionDenied("forbidden"), e.ConfigurationError("proxy")
@@ -36,21 +37,24 @@ def told(concurrency: int, *outcomes: e.GemmaError | None) -> tuple[str, list[in
         (9, [PROXY], ("proxy", [], [])),
         # Five in a row, or as many as are under way at once.
         (1, [DOWN] * 4, ("", [], [0, 1, 2, 3])),
-        (1, [GOOD, *[DOWN] * 5], ("5 rows in a row didn't reach the service: down", [0], [])),
+        (1, [GOOD, *[DOWN] * 5], ("5 rows in a row got no answer: down", [0], [])),
         (9, [DOWN] * 8, ("", [], list(range(8)))),
-        (9, [DOWN] * 9, ("9 rows in a row didn't reach the service: down", [], [])),
-        (1, [DOWN, SLOW, DOWN, SLOW, SLOW], ("5 rows in a row didn't reach the service: slow", [], [])),
+        (9, [DOWN] * 9, ("9 rows in a row got no answer: down", [], [])),
+        (1, [DOWN, SLOW, DOWN, SLOW, SLOW], ("5 rows in a row got no answer: slow", [], [])),
+        # Those whose requests may have arrived have failed; sending them again for ever would be paid for.
+        (1, [LOST, DOWN, LOST, DOWN, LOST], ("5 rows in a row got no answer: lost", [0, 2, 4], [])),
+        (1, [LOST, DOWN, QUOTA, LOST, DOWN], ("quota", [0, 3], [])),
         # Any answer shows that the service is there: those before it failed by themselves.
         (1, [*[DOWN] * 4, GOOD, *[DOWN] * 4], ("", [0, 1, 2, 3, 4], [5, 6, 7, 8])),
         (1, [*[DOWN] * 4, REFUSED, DOWN], ("", [0, 1, 2, 3, 4], [5])),
         (1, [*[DOWN] * 4, CUT, DOWN], ("", [0, 1, 2, 3, 4], [5])),
         # What wasn't sent says nothing of it.
-        (1, [DOWN, UNSENT, *[DOWN] * 4], ("5 rows in a row didn't reach the service: down", [1], [])),
+        (1, [DOWN, UNSENT, *[DOWN] * 4], ("5 rows in a row got no answer: down", [1], [])),
         # What is a row's own never ends it.
         (1, [REFUSED, CUT, UNSENT] * 9, ("", list(range(27)), [])),
         (1, [e.ContextOverflow("long")] * 9 + [e.CapacityExceeded("busy")] * 9, ("", list(range(18)), [])),
         # What was under way when it ended: answers are kept, the rest is left undone; the first reason counts.
-        (1, [*[DOWN] * 5, DOWN, GOOD, QUOTA, GOOD], ("5 rows in a row didn't reach the service: down", [6, 8], [])),
+        (1, [*[DOWN] * 5, DOWN, GOOD, QUOTA, GOOD], ("5 rows in a row got no answer: down", [6, 8], [])),
         (1, [DOWN, QUOTA, DOWN, GOOD], ("quota", [3], [])),
     ],
 )

@@ -204,6 +204,20 @@ def test_stall_watch() -> None:
     assert not StallWatch(None, now=0.0).over(stream, 1e9)
 
 
+@pytest.mark.parametrize(
+    "chunk",
+    [{"choices": [{"delta": {}, "token_ids": [7]}]}, {"choices": [{"delta": {"mood": "x"}}]}, {"usage": {"n": 1}}],
+)
+def test_what_is_no_delta_is_progress_too(chunk: dict[str, object]) -> None:
+    """A model that says anything is at work, though there is nothing of it to hand out."""
+    stream = Reception(
+        HttpRequest("https://x.test", {}, b"", stream=True), 200, {"content-type": "text/event-stream"}, now=0
+    )
+    watch = StallWatch(10.0, now=0.0)
+    list(stream.feed(sse([chunk], done=False)))
+    assert not watch.over(stream, 11.0)
+
+
 def test_a_whole_answer_is_not_given_up() -> None:
     """A stream that goes silent after its finish reason is over, and no error."""
     stream = Reception(

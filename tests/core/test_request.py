@@ -266,6 +266,7 @@ KNOT["x"] = KNOT
         ("hi", {"extra_body": {"api_key": "canary"}}, "^extra_body: api_key looks like a secret"),
         ("hi", {"extra_body": {"apiToken": "canary"}}, "apiToken looks like a secret"),
         ("hi", {"extra_body": {"x": {"y": {"secret-access-key": "canary"}}}}, "secret-access-key looks like a secret"),
+        ("hi", {"extra_body": {"tools": [{"headers": {"authorization": "canary"}}]}}, "authorization looks like"),
         ("hi", {"extra_body": {"x": KNOT}}, "JSON"),
         ("hi", {"tools": [{"name": "f", "parameters": {}}]}, r"tools\[0\] must be"),
         ("hi", {"tools": [tool(), {"type": "function", "function": {"name": ""}}]}, r"tools\[1\] must be"),
@@ -298,9 +299,23 @@ def test_what_can_not_be_sent(messages: Any, options: Body, told: str) -> None:
 
 def test_names_of_secrets_in_schemas_are_words() -> None:
     """A schema may speak of a token, and a body may count them."""
-    schema = {"properties": {"token": {"type": "string"}}, "required": ["token"]}
-    extra = {"guided_json": schema, "max_tokens": 5, "stop_token_ids": [1], "add_bos_token": True, "monkey": "x"}
+    schema = {
+        "properties": {"token": {"type": "string"}},
+        "required": ["token"],
+        "discriminator": {"mapping": {"token": "#/$defs/Token"}},
+    }
+    counted = {"max_tokens": 5, "stop_token_ids": [1], "add_bos_token": True}
+    extra = {"guided_json": schema, **counted, "monkey": "x", "eos_token": "</s>"}
     assert body("hi", extra_body=extra).items() >= extra.items()
+
+
+def test_a_server_of_one_s_own_has_a_schema_of_its_own() -> None:
+    """Without an account, what the published schema doesn't have goes out."""
+    regex = {"type": "regex", "regex": "a+"}
+    own = Settings.resolve(base_url="http://127.0.0.1:1/v1", endpoint="chat_completions", environ={})
+    assert json.loads(build(own, "hi", {"response_format": regex}).body)["response_format"] == regex
+    with pytest.raises(InvalidRequest, match="What the schema doesn't have goes into extra_body"):
+        body("hi", response_format=regex)
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity NaN", '{"x": NaN}'])

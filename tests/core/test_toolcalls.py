@@ -178,6 +178,18 @@ def test_a_call_that_is_told_twice_is_one() -> None:
     assert (len(deltas), invalid) == (1, ())
 
 
+@pytest.mark.parametrize("second", [("g", '{"q":2}'), ("f", '{"q":2}')])
+def test_calls_that_share_an_id(second: tuple[str, str]) -> None:
+    """Two calls under one id, without indices, are two; the second gets an id of its own."""
+    name, arguments = second
+    together = [entry('{"q":1}', name="f", id="x", index=None), entry(arguments, name=name, id="x", index=None)]
+    for arrays in ([together], [[one] for one in together]):
+        _, calls, invalid = assembled(*arrays)
+        assert [(call.name, call.args) for call in calls] == [("f", {"q": 1}), (name, {"q": 2})]
+        assert len({call.id for call in calls}) == 2
+        assert invalid == ()
+
+
 def test_places() -> None:
     """Each call, valid or not, has the place that its deltas have."""
     deltas, calls, invalid = assembled(

@@ -134,6 +134,12 @@ def test_parameters_out_of_range(options: dict, name: str) -> None:
         llm.complete("hi")
 
 
+def test_a_setting_among_the_parameters() -> None:
+    """Said at once, with the place where it belongs."""
+    with pytest.raises(InvalidRequest, match="timeout is a setting"):
+        made(additional_kwargs={"timeout": 30})
+
+
 def test_an_unknown_parameter_of_a_call() -> None:
     """Not passed on in silence."""
     with pytest.raises(InvalidRequest, match=r"temprature.*temperature"):

@@ -50,7 +50,8 @@ class Breaker:
     shows that the service is there, and the count begins anew.
 
     Until then it isn't known whether the row or the service is to blame, so the lines of rows without an answer are
-    held back. They stay unwritten when the run ends for it: going on with the output does those rows.
+    held back. When the run ends for it, those that never got through stay unwritten: going on with the output does
+    them. Those that may have got through are failures, or going on would send, and pay, the same ones for ever.
 
     Args:
         concurrency: Requests that may be under way at once.
@@ -58,7 +59,8 @@ class Breaker:
 
     def __init__(self, concurrency: int) -> None:
         self._limit = max(concurrency, LEAST)
-        self._held: list[Record] = []
+        self._held: list[tuple[Record, bool]] = []
+        """Lines that are held back, each with whether its request may have arrived."""
         self.tripped = ""
         """Why the run is to end; "" as long as it may go on."""
 
@@ -66,20 +68,20 @@ class Breaker:
         """The lines that may be written, now that a row has come to this one."""
         if error is not None and is_shared(error, own):
             self._trip(str(error))
-            return []
+            return self.rest()
         if isinstance(error, ConnectionFailed):
-            self._held.append(record)
+            self._held.append((record, error.sent))
             if len(self._held) >= self._limit:
-                self._trip(f"{len(self._held)} rows in a row didn't reach the service: {error}")
-            return []
+                self._trip(f"{len(self._held)} rows in a row got no answer: {error}")
+            return self.rest() if self.tripped else []
         if isinstance(error, ConfigurationError | InvalidRequest):
             return [record]  # it wasn't sent, so nothing is known of the service
         return [*self.rest(), record]
 
     def rest(self) -> list[Record]:
-        """The lines that were held back, once; none when the run is to end."""
+        """The lines that were held back, once; when the run is to end, those whose requests may have arrived."""
         held, self._held = self._held, []
-        return [] if self.tripped else held
+        return [record for record, sent in held if sent or not self.tripped]
 
     def _trip(self, why: str) -> None:
         self.tripped = self.tripped or why

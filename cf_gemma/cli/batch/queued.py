@@ -116,7 +116,7 @@ class QueuedRun:
         waiting = frozenset(self._owners)
         await self._each(iter(dict.fromkeys(self._owners.values())), self._collect)
         await self._each(self._chunks(pending(rows, waiting)), self._hand_over)
-        if not self._tally.stopped:
+        if not self._owners:
             self._receipts.remove()
 
     def _owe(self, handle: BatchHandle) -> None:

@@ -33,8 +33,9 @@ def of_answer(row: Row, completion: Completion) -> Record:
     if completion.usage is not None:
         record["usage"] = completion.usage.to_dict()
         record["cost"] = completion.usage.cost
-    if completion.thought_only:
-        told = "thinking used up max_tokens before the answer began: raise max_tokens, or use --no-thinking"
+    if completion.finish_reason == "length" and not completion.text.strip() and not calls:
+        used = "thinking used up max_tokens" if completion.thought_only else "max_tokens was used up"
+        told = f"{used} before the answer began: raise max_tokens, or use --no-thinking"
         return {**record, "error": _told(ReasoningBudgetExceeded(told))}
     return _parsed(record) if row.wants_json and not calls else record
 
