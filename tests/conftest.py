@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 
 import pytest
 
@@ -12,6 +13,12 @@ _OF_THE_MACHINE = re.compile(
 )
 CREDENTIALS = {name: os.environ.get(name) for name in ("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_TOKEN")}
 """What the environment held before it was cleared: recording against the service needs them."""
+
+
+def pytest_configure() -> None:
+    """Lets Ctrl-C reach the programs under test; what a shell starts in the background ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
