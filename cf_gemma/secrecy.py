@@ -14,6 +14,10 @@ _SECRET: Final = re.compile(
 _OF_THE_MODEL: Final = re.compile(r"(?:bos|eos|pad|unk|sep|cls|mask|start|stop|end)_token$")
 _REFERENCE: Final = "#/"
 """What a JSON schema's references begin with."""
+_SECRET_HEADER: Final = re.compile(
+    r"authorization|cookie|secret|passw|credential|(api|auth|access|private)[-_]?key|(^|[-_])token$|^(x-)?key$",
+    re.IGNORECASE,
+)
 _LEVELS: Final = 8
 """How deep an object is looked through."""
 
@@ -33,6 +37,11 @@ def secret_in(body: Any, levels: int = _LEVELS) -> str | None:
         elif levels and (found := secret_in(value, levels - 1)):
             return found
     return None
+
+
+def is_secret_header(name: str) -> bool:
+    """Whether a header of this name should be kept from those who see the arguments of a call."""
+    return bool(_SECRET_HEADER.search(name))
 
 
 def _looks_secret(name: object) -> bool:

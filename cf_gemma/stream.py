@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ChatStream:
-    """Decodes one event stream. It is whole if, and only if, `[DONE]` or a finish reason came."""
+    """Decodes one event stream. It is whole if something of an answer came, and `[DONE]` or every finish reason."""
 
     def __init__(
         self, headers: Mapping[str, str], answer: AnswerBuilder | None = None, *, event_limit: int = EVENT_LIMIT
@@ -36,7 +36,7 @@ class ChatStream:
     @property
     def finished(self) -> bool:
         """Whether the answer is whole."""
-        return self.done or self._answer.finished
+        return (self.done and self._answer.begun) or self._answer.finished
 
     def feed(self, chunk: bytes) -> Iterator[Delta]:
         """The deltas that this chunk completes. Raises ApiError for an error event, ProtocolError for a broken one."""
@@ -65,7 +65,7 @@ class ChatStream:
 
     def completion(self) -> Completion:
         """The whole answer. Raises StreamTruncated when it isn't whole."""
-        if self.finished and self._answer.begun:
+        if self.finished:
             return self._answer.completion()
         raise StreamTruncated(
             "the stream ended without an answer"

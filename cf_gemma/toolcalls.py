@@ -64,7 +64,7 @@ class ToolCallAssembler:
 
     def _known(self, piece: _Piece) -> _Call | None:
         if not piece.indexed and piece.id:
-            for call in self._calls:
+            for call in reversed(self._calls):  # Two may share an id: then the later one goes on.
                 if call.wire_id == piece.id:
                     return call
         return self._by_index.get(piece.index)
@@ -139,12 +139,11 @@ class _Piece:
     def begins_after(self, call: _Call) -> bool:
         """Whether this piece begins a new call although it bears the index of `call`."""
         other_id = bool(self.id and call.wire_id and self.id != call.wire_id)
-        if other_id and self.name and call.name:
+        if self.name and call.name and (other_id or self.name != call.name):
             return True
-        if self.name and call.name and self.name != call.name:
-            return True
-        name_again = bool(self.name and call.name and self.arguments)
-        return (other_id or name_again) and call.whole() and not self.repeats(call)
+        # Some servers repeat the name with each piece, so only arguments that begin anew are another call's.
+        anew = bool(self.name and call.name) and self.arguments.lstrip().startswith("{")
+        return (other_id or anew) and call.whole() and not self.repeats(call)
 
     def repeats(self, call: _Call) -> bool:
         """Whether this is, once more, the whole of a call that is whole already."""

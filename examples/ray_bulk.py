@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import ray  # pyright: ignore[reportMissingImports] - 600 MB, and not among our tools
-from ray.data import ActorPoolStrategy  # pyright: ignore[reportMissingImports]
+from ray.data import ActorPoolStrategy  # pyright: ignore[reportMissingImports] - the same
 
 from cf_gemma import AsyncGemma, GemmaError
 

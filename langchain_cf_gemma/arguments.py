@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -10,7 +9,7 @@ from pydantic import AliasChoices, BaseModel
 
 from cf_gemma.errors import ConfigurationError, InvalidRequest
 from cf_gemma.model import MODEL
-from cf_gemma.secrecy import secret_in
+from cf_gemma.secrecy import is_secret_header, secret_in
 from langchain_cf_gemma.parts import mapping_of
 
 if TYPE_CHECKING:
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
 _OTHER_NAMES: Final = {"model_name": "model", "stop_sequences": "stop", "max_completion_tokens": "max_tokens"}
 _LANGCHAINS_OWN: Final = frozenset({"stream", "stream_usage"})
 """Call arguments that LangChain or the chat model reads, and the service must not see."""
-
-_SECRET_HEADER: Final = re.compile(
-    r"authorization|cookie|secret|passw|credential|(api|auth|access|private)[-_]?key|(^|[-_])token$|^(x-)?key$",
-    re.IGNORECASE,
-)
 
 
 def check_names(cls: type[BaseModel], given: Iterable[str]) -> None:
@@ -74,7 +68,7 @@ def refuse_secrets(given: Mapping[str, Any]) -> None:
     logged, too, by gateways for one.
     """
     for name in mapping_of(given.get("extra_headers")):
-        if _SECRET_HEADER.search(str(name)):
+        if is_secret_header(str(name)):
             raise InvalidRequest(
                 f"extra_headers: {name} looks like a secret, and tracers see the arguments of a call. "
                 "Give it to the model, in default_headers, which are shown nowhere."

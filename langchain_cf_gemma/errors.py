@@ -173,7 +173,7 @@ class ToolChoiceNotHonoured(GemmaError, core.ToolChoiceNotHonoured):
 
 
 class BatchInterrupted(GemmaError, core.BatchInterrupted):
-    """Only a part of a batch was handed over to the queue."""
+    """A batch was handed over to the queue in part, or perhaps."""
 
 
 class IncompleteOutput(GemmaError, langchain.OutputParserException):

@@ -62,7 +62,7 @@ class _Responses(AsyncGenerator[R, None]):
             piece, self._first = self._first or await anext(self._pieces), None
             try:
                 response = self._translate(piece)
-            except BaseException:
+            except BaseException:  # whatever it is goes on: the connection must not stay open behind it
                 await self.aclose()
                 raise
             if response is not None:

@@ -190,6 +190,26 @@ def test_calls_that_share_an_id(second: tuple[str, str]) -> None:
         assert invalid == ()
 
 
+@pytest.mark.parametrize("id_", ["x", None])
+@pytest.mark.parametrize("index", [0, None])
+@pytest.mark.parametrize(("rest", "valid"), [("\n", True), ("  ", True), ("}", False), ("x", False)])
+def test_what_comes_after_whole_arguments_makes_no_call(
+    id_: str | None, index: int | None, rest: str, valid: bool
+) -> None:
+    """Id and name that come again with a last blank, or with junk, never make a second call that could be executed."""
+    _, calls, invalid = assembled(*[[entry(text, name="wipe", id=id_, index=index)] for text in ('{"x":1}', rest)])
+    assert [call.args for call in calls] == ([{"x": 1}] if valid else [])
+    assert len(invalid) == (0 if valid else 1)
+
+
+def test_pieces_of_two_calls_that_share_an_id() -> None:
+    """What comes under a shared id, without an index, goes on with the later call."""
+    first, second = entry('{"q":1}', name="f", id="x", index=None), entry('{"q":', name="g", id="x", index=None)
+    _, calls, invalid = assembled([first], [second], [entry("2}", id="x", index=None)])
+    assert [(call.name, call.args) for call in calls] == [("f", {"q": 1}), ("g", {"q": 2})]
+    assert invalid == ()
+
+
 def test_places() -> None:
     """Each call, valid or not, has the place that its deltas have."""
     deltas, calls, invalid = assembled(

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OTHER_MODEL = "@cf/google/gemma-3-12b-it"
 MODELS = (MODEL, OTHER_MODEL)
+CANARY = "canary-5d41402abc"
+VARIABLES = (
+    "CLOUDFLARE_ACCOUNT_ID",
+    "CF_ACCOUNT_ID",
+    "CLOUDFLARE_API_TOKEN",
+    "CLOUDFLARE_AUTH_TOKEN",
+    "CF_AI_API_TOKEN",
+)
 
 
 class Emulated(NamedTuple):
@@ -97,3 +105,15 @@ async def emulate(dialect: str, endpoint: str) -> AsyncIterator[Emulate]:
         for model in models:
             model.client.close()
             await model.async_client.aclose()
+
+
+@pytest.fixture
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the machine's own configuration reaches these tests."""
+    for name in (*VARIABLES, "CLOUDFLARE_BASE_URL", "LC_OUTPUT_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def gemma(**arguments: Any) -> ChatCloudflareGemma:
+    """A model that is never called."""
+    return ChatCloudflareGemma(**{"account_id": "acct", "api_token": CANARY, **arguments})

@@ -21,30 +21,12 @@ from pydantic import SecretStr
 from cf_gemma.emulator import Fault, Reply
 from cf_gemma.errors import ConfigurationError, GemmaError, InvalidRequest
 from langchain_cf_gemma import ChatCloudflareGemma, register_init_chat_model
+from tests.langchain.conftest import CANARY, gemma
 
 if TYPE_CHECKING:
     from tests.langchain.conftest import Emulate
 
-CANARY = "canary-5d41402abc"
-VARIABLES = (
-    "CLOUDFLARE_ACCOUNT_ID",
-    "CF_ACCOUNT_ID",
-    "CLOUDFLARE_API_TOKEN",
-    "CLOUDFLARE_AUTH_TOKEN",
-    "CF_AI_API_TOKEN",
-)
-
-
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the machine's own configuration reaches these tests."""
-    for name in (*VARIABLES, "CLOUDFLARE_BASE_URL", "LC_OUTPUT_VERSION"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def gemma(**arguments: Any) -> ChatCloudflareGemma:
-    """A model that is never called."""
-    return ChatCloudflareGemma(**{"account_id": "acct", "api_token": CANARY, **arguments})
+pytestmark = pytest.mark.usefixtures("bare_environment")
 
 
 @pytest.mark.parametrize(
