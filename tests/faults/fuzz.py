@@ -145,7 +145,7 @@ def run(seed: int, enough: Callable[[int], bool]) -> dict[str, int]:
                 break
             try:
                 kind = check(given, twice=number % 8 == 0 and "content-encoding" not in given.headers)
-            except BaseException as error:
+            except BaseException as error:  # whatever it is, the input that brought it about must be told
                 raise AssertionError(f"made({seed}, {number}): {type(error).__name__}: {error}\n{given}") from error
             outcomes[kind] = outcomes.get(kind, 0) + 1
     return outcomes
