@@ -71,7 +71,7 @@ class AnswerBuilder:
             self._native(chunk, deltas)
             return
         for entry in _list(choices, "choices"):
-            choice = _object(entry, "choices[]")
+            choice = entry if entry.__class__ is dict else _object(entry, "choices[]")
             self._choice(choice.get("index")).add(choice, self._seed, deltas)
         if usage := chunk.get("usage"):
             self._meter.add(_object(usage, "usage"))
@@ -126,7 +126,9 @@ class _ChoiceBuilder:
 
     def add(self, entry: dict[str, Any], seed: str, deltas: list[Delta]) -> None:
         """Takes an entry of `choices`, and puts what it says among `deltas`. `seed` makes ids that were left out."""
-        message = _object(entry.get("delta") or entry.get("message") or {}, "delta")
+        message: Any = entry.get("delta") or entry.get("message") or {}
+        if message.__class__ is not dict:
+            message = _object(message, "delta")
         # Some models send the same reasoning under both names; it counts once.
         if reasoning := message.get("reasoning_content") or message.get("reasoning"):
             reasoning = _text(reasoning)
@@ -135,10 +137,13 @@ class _ChoiceBuilder:
         content = message.get("content")
         if content is None:
             content = entry.get("text")
-        if content is not None and (text := _text(content)):
+        if content is not None and (text := content if content.__class__ is str else _text(content)):
             self._text.append(text)
             deltas.append(TextDelta(text, self.index))
-        if calls := message.get("tool_calls") or _as_list(message.get("function_call")):
+        calls = message.get("tool_calls")
+        if not calls and (call := message.get("function_call")):
+            calls = [call]
+        if calls:
             deltas += self._calls.feed(_list(calls, "tool_calls"), seed)
         self._remarks(entry, message)
 
@@ -182,21 +187,20 @@ def _text(value: object) -> str:
     return to_json(value).decode()
 
 
-def _object(value: object, name: str) -> dict[str, Any]:
-    found = as_object(value)
-    if found is None:
-        raise ProtocolError(f"the answer's {name} is not a JSON object")
-    return found
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if value.__class__ is dict:
+        return value
+    raise _malformed(name, "object")
 
 
-def _list(value: object, name: str) -> list[Any]:
-    if isinstance(value, list):
-        return cast("list[Any]", value)
-    raise ProtocolError(f"the answer's {name} is not a JSON array")
+def _list(value: Any, name: str) -> list[Any]:
+    if value.__class__ is list:
+        return value
+    raise _malformed(name, "array")
 
 
-def _as_list(value: object) -> list[Any]:
-    return [value] if value else []
+def _malformed(name: str, wanted: str) -> ProtocolError:
+    return ProtocolError(f"the answer's {name} is not a JSON {wanted}")
 
 
 def _told(source: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cf_gemma.batch_handle import BatchHandle, BatchPart, BatchResult, BatchStatus
 from cf_gemma.errors import GemmaError
+from cf_gemma.flow import drive, now
 from cf_gemma.model import MODEL
 from cf_gemma.parameters import merged
 from cf_gemma.queue_flow import Pause, PollPolicy, asking, collecting, submitting
@@ -127,21 +128,14 @@ class Batch(_Queue):
         return self._run(self._collection(batch, timeout, self._clock))
 
     def _run(self, flow: QueueFlow[T]) -> T:
-        reply: dict[str, Any] | GemmaError | None = None
-        while True:
-            try:
-                step = flow.send(reply)
-            except StopIteration as stop:
-                return stop.value
-            if isinstance(step, Pause):
-                reply = None
-                self._sleep(step.seconds)
-            else:
-                reply = self._answer(step)
+        return now(drive(flow, self._perform))
 
-    def _answer(self, request: HttpRequest) -> dict[str, Any] | GemmaError:
+    async def _perform(self, step: HttpRequest | Pause) -> dict[str, Any] | GemmaError | None:
+        if isinstance(step, Pause):
+            self._sleep(step.seconds)
+            return None
         try:
-            return self._post(request)
+            return self._post(step)
         except GemmaError as error:
             return error
 
@@ -183,20 +177,13 @@ class AsyncBatch(_Queue):
         return await self._run(self._collection(batch, timeout, self._clock))
 
     async def _run(self, flow: QueueFlow[T]) -> T:
-        reply: dict[str, Any] | GemmaError | None = None
-        while True:
-            try:
-                step = flow.send(reply)
-            except StopIteration as stop:
-                return stop.value
-            if isinstance(step, Pause):
-                reply = None
-                await self._sleep(step.seconds)
-            else:
-                reply = await self._answer(step)
+        return await drive(flow, self._perform)
 
-    async def _answer(self, request: HttpRequest) -> dict[str, Any] | GemmaError:
+    async def _perform(self, step: HttpRequest | Pause) -> dict[str, Any] | GemmaError | None:
+        if isinstance(step, Pause):
+            await self._sleep(step.seconds)
+            return None
         try:
-            return await self._post(request)
+            return await self._post(step)
         except GemmaError as error:
             return error

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from typing_extensions import override
 
 from cf_gemma import remote_images
-from cf_gemma.body import Owned, begin
 from cf_gemma.parameters import merged
 from cf_gemma.request import build
 from cf_gemma.settings import TIMEOUT, Settings
@@ -196,9 +195,7 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
         """
         with_images = remote_images.has_images(messages)
         request = None if with_images else self._request(messages, prompt, options, stream=True)
-        if request is not None and "_transport" in self.__dict__:
-            return self._transport.stream(request)
-        return self._stream_unblocked(request, messages, prompt, options)
+        return self._streamed(request, messages, prompt, options)
 
     @cached_property
     def batch(self) -> AsyncBatch:
@@ -233,16 +230,16 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
         messages = await self._with_images(messages)
         return await asyncio.to_thread(self._request, messages, prompt, options, stream=stream)
 
-    async def _stream_unblocked(
+    async def _streamed(
         self, request: HttpRequest | None, messages: Messages, prompt: str | None, options: Mapping[str, Any]
     ) -> AsyncGenerator[Delta | Completion, None]:
         transport = await self._loaded()
         if request is None:
             request = await self._unblocked_request(messages, prompt, options, stream=True)
-        async with Owned(transport.stream(request)) as items:
-            yield await begin(items)
-            async for item in items:
-                yield item
+        async with await transport.answer(request) as exchange:
+            while items := await exchange.more():
+                for item in items:
+                    yield item
 
     async def _post(self, request: HttpRequest) -> dict[str, Any]:
         return (await (await self._loaded()).complete(request)).extra

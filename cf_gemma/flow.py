@@ -1,26 +1,28 @@
-"""One call as a conversation with whoever moves the bytes: it says Send or Sleep, and is told what came of it. Pure."""
+"""One call as a conversation with whoever moves the bytes: it asks for a Send or a Sleep and gets the outcome. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cf_gemma.errors import GemmaError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from cf_gemma.request import HttpRequest
     from cf_gemma.retry import RetryPolicy
 
 Answer = TypeVar("Answer")
+Step = TypeVar("Step")
+Outcome = TypeVar("Outcome")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send the request. Answer with what came, or with the GemmaError that it came to."""
+    """Send the request. Answer with what came, or with the GemmaError that was raised."""
 
     request: HttpRequest
     attempt: int
@@ -38,7 +40,7 @@ class Sleep:
 
 
 Flow = Generator[Send | Sleep, Answer | GemmaError | None, Answer]
-"""Yields what to do next, is sent what came of it, and returns the answer."""
+"""Yields what to do next, is sent the outcome, and returns the answer."""
 
 
 def attempts(
@@ -58,6 +60,7 @@ def attempts(
             raise AssertionError("a Send was not answered")
         if not isinstance(outcome, GemmaError):
             return outcome
+        outcome.attempts = attempt
         wait = policy.wait(attempt, outcome, dice(), previous, repeatable=request.repeatable)
         if wait is None or policy.too_late(clock() - begin + wait):
             raise outcome
@@ -65,11 +68,24 @@ def attempts(
         previous = outcome
 
 
-@contextmanager
-def counting(attempt: int) -> Generator[None, None, None]:
-    """Tells an error of the block how many requests it took."""
+async def drive(
+    flow: Generator[Step, Outcome | None, Result], perform: Callable[[Step], Awaitable[Outcome | None]]
+) -> Result:
+    """Carries a flow out: performs each step and sends its outcome back. Returns what the flow returns."""
+    outcome: Outcome | None = None
+    while True:
+        try:
+            step = flow.send(outcome)
+        except StopIteration as stop:
+            return stop.value
+        outcome = await perform(step)
+
+
+def now(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """The result of a coroutine that never waits for an event loop: blocking code runs shared coroutines with it."""
     try:
-        yield
-    except GemmaError as error:
-        error.attempts = attempt
-        raise
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise AssertionError("a blocking call was about to wait for an event loop")

@@ -21,11 +21,12 @@ class Inflater:
 
     def __init__(self, encoding: str) -> None:
         encoding = encoding.strip().lower()
-        self._plain = encoding in ("", "identity")
-        if not self._plain and encoding not in _WINDOWS:
+        self.plain = encoding in ("", "identity")
+        """Whether there is nothing to unpack."""
+        if not self.plain and encoding not in _WINDOWS:
             raise ProtocolError(f"the answer is compressed with {encoding[:40]}, which was not asked for")
-        self._window = 0 if self._plain else _WINDOWS[encoding]
-        self._inflate = None if self._plain else zlib.decompressobj(self._window)
+        self._window = 0 if self.plain else _WINDOWS[encoding]
+        self._inflate = None if self.plain else zlib.decompressobj(self._window)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The pieces that this chunk unpacks to."""

@@ -17,8 +17,7 @@ def retry(step: Sleep) -> None:
     _log.info("sending again in %.2f s after attempt %d: %s", step.seconds, step.attempt, type(step.reason).__name__)
 
 
-def noted(completion: Completion) -> Completion:
-    """The same completion; a warning when thinking left no room for an answer."""
+def completed(completion: Completion) -> None:
+    """An answer is whole; a warning when thinking left no room for it."""
     if completion.thought_only:
         _log.warning("thinking used up max_tokens before the answer began: raise max_tokens, or set thinking=False")
-    return completion

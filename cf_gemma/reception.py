@@ -22,7 +22,7 @@ from cf_gemma.retry import retry_after
 from cf_gemma.stream import ChatStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from cf_gemma.completion import Completion, Delta
     from cf_gemma.request import HttpRequest
@@ -71,6 +71,7 @@ class Reception:
         self._answer = AnswerBuilder(headers, expected=request.choices)
         self._body = bytearray()
         self._streamed = 0
+        self._limit = STREAM_LIMIT * request.choices
         self._object: dict[str, Any] = {}
         self._stream: ChatStream | None = None
         kind = headers.get("content-type", "").lower()
@@ -96,8 +97,16 @@ class Reception:
         """A number that grows as long as something comes: a stream's events that say something, a body's bytes."""
         return len(self._body) if self._stream is None else self._stream.progress
 
-    def feed(self, raw: bytes) -> Iterator[Delta]:
-        """The deltas in these bytes."""
+    def feed(self, raw: bytes) -> Iterable[Delta]:
+        """The deltas in these bytes. What is wrong with them is raised when all that was said before was taken."""
+        if self._stream is None or self._undecided or not self._inflater.plain:
+            return self._unpacked(raw)
+        if self._streamed + len(raw) > self._limit:
+            return self._unpacked(raw)
+        self._streamed += len(raw)
+        return self._stream.feed(raw)
+
+    def _unpacked(self, raw: bytes) -> Iterator[Delta]:
         try:
             for piece in self._inflater.feed(raw):
                 if self._undecided:
@@ -175,8 +184,8 @@ class Reception:
 
     def _count(self, piece: bytes) -> None:
         self._streamed += len(piece)
-        if self._streamed > (limit := STREAM_LIMIT * self._request.choices):
-            raise ResponseTooLarge(f"the stream is larger than {limit} bytes")
+        if self._streamed > self._limit:
+            raise ResponseTooLarge(f"the stream is larger than {self._limit} bytes")
 
     def _collect(self, piece: bytes) -> None:
         if self._status >= 300:

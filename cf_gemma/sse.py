@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 from cf_gemma.errors import ResponseTooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 EVENT_LIMIT: Final = 8 * 1024 * 1024
 """Bytes that one event may have before the stream is given up."""
 
 _BOM = b"\xef\xbb\xbf"
-
+_CR: Final = ord("\r")
+_LF: Final = ord("\n")
 
 Event = tuple[bytes, bytes]
 """One dispatched event: its data and its type. Its id and retry serve reconnection, which an answer has no use for."""
@@ -28,15 +29,16 @@ class EventDecoder:
         self._after_cr = False
         self._begun = False
 
-    def feed(self, chunk: bytes) -> Iterator[Event]:
-        """The events that end within this chunk. Raises ResponseTooLarge when one grows over the limit."""
-        if self._after_cr or b"\r" in chunk:
+    def feed(self, chunk: bytes) -> Iterable[Event]:
+        """The events that end within this chunk. Raises ResponseTooLarge, after them, when one grows over the limit."""
+        if self._begun and not self._rest and not self._after_cr and _CR not in chunk and chunk.endswith(b"\n\n"):
+            return _events(chunk[:-2])  # whole events, as servers send them
+        return self._pieced(chunk)
+
+    def _pieced(self, chunk: bytes) -> Iterator[Event]:
+        if self._after_cr or _CR in chunk:
             chunk = self._line_feeds_only(chunk)
-        whole = self._begun and not self._rest and chunk.endswith(b"\n\n")  # as servers send events
-        blocks = chunk[:-2] if whole else self._ended(chunk)
-        for block in blocks.split(b"\n\n"):
-            if (event := _event(block)) is not None:
-                yield event
+        yield from _events(self._ended(chunk))
         if len(self._rest) > self._limit:
             raise ResponseTooLarge(f"one event of the stream is larger than {self._limit} bytes")
 
@@ -80,9 +82,17 @@ class EventDecoder:
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
+def _events(blocks: bytes) -> list[Event]:
+    events: list[Event] = []
+    for block in blocks.split(b"\n\n"):
+        if block.startswith(b"data: ") and _LF not in block:
+            events.append((block[6:], b"message"))
+        elif (event := _event(block)) is not None:
+            events.append(event)
+    return events
+
+
 def _event(block: bytes) -> Event | None:
-    if block.startswith(b"data: ") and b"\n" not in block:
-        return block[6:], b"message"
     data: list[bytes] = []
     kind = b"message"
     for line in block.split(b"\n"):

@@ -13,7 +13,7 @@ from cf_gemma.jsonobject import as_object
 from cf_gemma.sse import EVENT_LIMIT, EventDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from cf_gemma.completion import Completion, Delta
 
@@ -31,37 +31,39 @@ class ChatStream:
         self._headers = headers
         self._decoder = EventDecoder(event_limit)
         self._answer = answer or AnswerBuilder(headers)
-        self._trouble: GemmaError | None = None
 
     @property
     def finished(self) -> bool:
         """Whether the answer is whole."""
         return (self.done and self._answer.begun) or self._answer.finished
 
-    def feed(self, chunk: bytes) -> Iterator[Delta]:
-        """The deltas that this chunk completes. Raises ApiError for an error event, ProtocolError for a broken one."""
+    def feed(self, chunk: bytes) -> Iterable[Delta]:
+        """The deltas that this chunk completes. Raises ApiError for an error event, ProtocolError for a broken one.
+
+        What is wrong is raised when all that was said before it has been taken.
+        """
+        deltas: list[Delta] = []
         try:
             for data, kind in self._decoder.feed(chunk):
-                yield from self._deltas(data, kind)
-                if self._trouble is not None:
-                    raise self._trouble
+                self._take(data, kind, deltas)
         except GemmaError as error:
             error.partial = self.partial()
-            raise
+            return _before(error, deltas)
+        return deltas
 
-    def close(self) -> Iterator[Delta]:
+    def close(self) -> Iterable[Delta]:
         """The deltas of a last event that the end of the body left unfinished, if it can be read."""
+        deltas: list[Delta] = []
         try:
             if (event := self._decoder.close()) is not None:
-                yield from self._deltas(*event)
-                if self._trouble is not None:
-                    raise self._trouble
+                self._take(*event, deltas)
         except ProtocolError:
             # The body was cut within this event; completion() judges whether the answer is.
-            return
+            return deltas
         except GemmaError as error:
             error.partial = self.partial()
-            raise
+            return _before(error, deltas)
+        return deltas
 
     def completion(self) -> Completion:
         """The whole answer. Raises StreamTruncated when it isn't whole."""
@@ -80,35 +82,47 @@ class ChatStream:
         """What has come so far; None when nothing of the answer has."""
         return self._answer.completion(ended=False) if self._answer.begun else None
 
-    def _deltas(self, data: bytes, kind: bytes) -> Sequence[Delta]:
-        """What one event says. What is wrong with it is raised when that has been handed out."""
-        if self.done or not (data or kind == b"error"):
-            return ()
-        if data == b"[DONE]":
-            self.done = True
-            return ()
-        if kind == b"error":
-            raise self._error(data)
-        chunk = self._chunk(data)
-        deltas: list[Delta] = []
-        if ("choices" not in chunk or "error" in chunk or "errors" in chunk) and reply.is_error(chunk):
-            self._trouble = reply.api_error(chunk, self._headers)
-            if not chunk.get("choices"):
-                return deltas
+    def _take(self, data: bytes, kind: bytes, deltas: list[Delta]) -> None:
+        """Puts what one event says among `deltas`, and then raises what is wrong with it."""
+        if self.done:
+            return
+        chunk: Any
+        try:
+            chunk = from_json(data, allow_inf_nan=False)
+        except ValueError:
+            chunk = None
+        if chunk.__class__ is not dict or kind == b"error":
+            chunk = self._odd(data, kind)
+            if chunk is None:
+                return
+        trouble = self._refusal(chunk) if "choices" not in chunk or "error" in chunk or "errors" in chunk else None
+        before = len(deltas)
         try:
             self._answer.add(chunk, deltas)
         except ProtocolError as error:
-            self._trouble = self._trouble or error
-        if deltas or (self._trouble is None and _says_something(chunk)):
+            trouble = trouble or error
+        if len(deltas) > before or (trouble is None and _says_something(chunk)):
             self.progress += 1
-        return deltas
+        if trouble is not None:
+            raise trouble
 
-    def _chunk(self, data: bytes) -> dict[str, Any]:
-        try:
-            chunk = as_object(from_json(data, allow_inf_nan=False))
-        except ValueError:
-            chunk = None
-        return reply.decoded(data, self._headers) if chunk is None else chunk
+    def _odd(self, data: bytes, kind: bytes) -> Any:
+        """An event's object where it isn't plainly one; None for the end, and for an event that is empty."""
+        if kind == b"error":
+            raise self._error(data)
+        if data == b"[DONE]":
+            self.done = True
+            return None
+        return reply.decoded(data, self._headers) if data else None
+
+    def _refusal(self, chunk: dict[str, Any]) -> GemmaError | None:
+        """The error that an event is; raised at once when there are no words beside it."""
+        if not reply.is_error(chunk):
+            return None
+        error = reply.api_error(chunk, self._headers)
+        if not chunk.get("choices"):
+            raise error
+        return error
 
     def _error(self, data: bytes) -> GemmaError:
         payload: dict[str, Any] | str
@@ -117,6 +131,11 @@ class ChatStream:
         except ProtocolError:
             payload = reply.excerpt(data)
         return reply.api_error(payload, self._headers)
+
+
+def _before(error: GemmaError, deltas: list[Delta]) -> Iterator[Delta]:
+    yield from deltas
+    raise error
 
 
 def _says_something(chunk: dict[str, Any]) -> bool:

@@ -76,28 +76,26 @@ def _highest(counts: list[tuple[float, int]]) -> float:
 
 
 def _combined(runs: list[_Run], combine: Callable[[list[tuple[float, int]]], float]) -> Usage:
-    def over(read: Callable[[dict[str, Any]], float | None]) -> float | None:
-        known = [(value, run.length) for run in runs if (value := read(run.report)) is not None]
+    def over(name: str, group: str = "") -> float | None:
+        known = [(count, run.length) for run in runs if (count := _count(run.report, name, group)) is not None]
         return combine(known) if known else None
 
-    prompt = int(over(lambda report: _count(report, "prompt_tokens")) or 0)
-    completion = int(over(lambda report: _count(report, "completion_tokens")) or 0)
+    prompt = int(over("prompt_tokens") or 0)
+    completion = int(over("completion_tokens") or 0)
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
-        total_tokens=int(over(lambda report: _count(report, "total_tokens")) or prompt + completion),
-        cached_tokens=_whole(over(lambda report: _detail(report, "prompt_tokens_details", "cached_tokens"))),
-        reasoning_tokens=_whole(over(lambda report: _detail(report, "completion_tokens_details", "reasoning_tokens"))),
-        neurons=over(lambda report: _count(report, "neurons")),
+        total_tokens=int(over("total_tokens") or prompt + completion),
+        cached_tokens=_whole(over("cached_tokens", "prompt_tokens_details")),
+        reasoning_tokens=_whole(over("reasoning_tokens", "completion_tokens_details")),
+        neurons=over("neurons"),
     )
 
 
-def _detail(report: dict[str, Any], group: str, name: str) -> float | None:
-    details = report.get(group)
-    return _count(cast("dict[str, Any]", details), name) if isinstance(details, dict) else None
-
-
-def _count(report: dict[str, Any], name: str) -> float | None:
+def _count(report: dict[str, Any], name: str, group: str = "") -> float | None:
+    if group:
+        details = report.get(group)
+        report = cast("dict[str, Any]", details) if isinstance(details, dict) else {}
     value = report.get(name)
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None

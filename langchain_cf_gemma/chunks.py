@@ -19,6 +19,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.utils.json import parse_partial_json
 
 from cf_gemma import Choice, Completion, InvalidToolCall, ReasoningDelta, TextDelta, ToolCall, Usage
+from cf_gemma.twins import twin
 from langchain_cf_gemma.calls import CallOrder
 from langchain_cf_gemma.fences import FenceStripper, without_fence
 from langchain_cf_gemma.messages import reasoning_of
@@ -26,6 +27,9 @@ from langchain_cf_gemma.translator import PROVIDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from langchain_core.messages import InvalidToolCall as InvalidCall
+    from langchain_core.messages import ToolCallChunk
 
     from cf_gemma import Delta, ToolCallDelta
 
@@ -52,21 +56,18 @@ class Chunks:
         self._fence = FenceStripper() if unfenced else None
         self._calls = CallOrder()
 
-    def of(self, said: Delta | Completion) -> Iterator[ChatGenerationChunk]:
+    def of(self, said: Delta | Completion) -> Iterable[ChatGenerationChunk]:
         """The chunks for one thing said: one for a delta; for the completion, all that ends the stream."""
         if isinstance(said, Completion):
-            yield from self._end(said)
-        elif said.choice:
-            return
-        elif isinstance(said, TextDelta):
+            return self._end(said)
+        if said.choice:
+            return ()
+        if isinstance(said, TextDelta):
             text = self._fence.feed(said.text) if self._fence else said.text
-            if text:
-                yield _said(text, {})
-        elif isinstance(said, ReasoningDelta):
-            yield _said("", {"reasoning_content": said.text})
-        else:
-            for delta in self._calls.of(said):
-                yield _called(delta)
+            return (_said(text, {}),) if text else ()
+        if isinstance(said, ReasoningDelta):
+            return (_said("", {"reasoning_content": said.text}),)
+        return [_called(delta) for delta in self._calls.of(said)]
 
     def _end(self, completion: Completion) -> Iterator[ChatGenerationChunk]:
         choice = completion.choices[0]
@@ -223,22 +224,35 @@ def _chunk(content: str = "", **fields: Any) -> ChatGenerationChunk:
 
 def _called(delta: ToolCallDelta) -> ChatGenerationChunk:
     call = tool_call_chunk(name=delta.name or None, args=delta.arguments, id=delta.id or None, index=delta.index)
-    return _chunk(tool_call_chunks=[call])
+    if not delta.arguments or delta.arguments.lstrip().startswith("{"):
+        return _chunk(tool_call_chunks=[call])
+    # Core parses every piece, at the price of ten. Only one that begins an object can be, alone, a call's arguments.
+    piece = invalid_tool_call(name=call["name"], args=call["args"], id=call["id"], error=None)
+    return _said("", {}, [call], [piece])
 
 
-def _said(text: str, additional_kwargs: dict[str, Any]) -> ChatGenerationChunk:
-    """A chunk of text or reasoning, which most are: a copy of one that was checked costs half of a new one."""
-    message = _CHECKED.message.model_copy(
-        update={
+def _said(
+    text: str,
+    additional_kwargs: dict[str, Any],
+    calls: list[ToolCallChunk] | None = None,
+    invalid: list[InvalidCall] | None = None,
+) -> ChatGenerationChunk:
+    """A chunk of what most are: a copy of one that was checked costs a third of a new one."""
+    message = twin(
+        _CHECKED_MESSAGE,
+        {
             "content": text,
             "additional_kwargs": additional_kwargs,
-            "response_metadata": dict(_PROVIDED),
+            "response_metadata": {"model_provider": PROVIDER},
             "tool_calls": [],
-            "invalid_tool_calls": [],
-            "tool_call_chunks": [],
-        }
+            "invalid_tool_calls": invalid or [],
+            "tool_call_chunks": calls or [],
+        },
     )
-    return _CHECKED.model_copy(update={"text": text, "message": message})
+    return twin(_CHECKED, {"text": text, "message": message})
 
 
-_CHECKED = _chunk()
+_CHECKED_MESSAGE = AIMessageChunk(
+    content="", additional_kwargs={}, response_metadata={}, tool_calls=[], invalid_tool_calls=[], tool_call_chunks=[]
+)
+_CHECKED = ChatGenerationChunk(message=_CHECKED_MESSAGE)

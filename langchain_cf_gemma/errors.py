@@ -27,7 +27,6 @@ ConfigurationError stays what it is: it comes before there is a model to call.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,8 +37,6 @@ from cf_gemma import errors as core
 from langchain_cf_gemma.chunks import to_message
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from langchain_core.messages import AIMessage
 
 
@@ -188,15 +185,17 @@ TWINS: Final[dict[type[core.GemmaError], type[GemmaError]]] = {
 """cf_gemma's class -> ours."""
 
 
-@contextmanager
-def as_langchain() -> Generator[None]:
-    """Raises what cf_gemma raises inside the block as its twin here, with the same attributes and traceback."""
-    try:
-        yield
-    except core.GemmaError as error:
-        if isinstance(error, GemmaError | core.ConfigurationError):
-            raise
-        raise twin_of(error).with_traceback(error.__traceback__) from error.__cause__
+class as_langchain:  # noqa: N801 - used as a function
+    """A context that raises what cf_gemma raises in it as its twin here, with the same attributes and traceback."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, core.GemmaError) and not isinstance(error, GemmaError | core.ConfigurationError):
+            raise twin_of(error).with_traceback(error.__traceback__) from error.__cause__
 
 
 def twin_of(error: core.GemmaError) -> GemmaError:

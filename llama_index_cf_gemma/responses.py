@@ -18,6 +18,7 @@ from llama_index.core.base.llms.types import (
 
 from cf_gemma import Choice, Completion, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from cf_gemma.errors import ReasoningBudgetExceeded
+from cf_gemma.twins import twin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -139,40 +140,36 @@ class StreamedChat:
             return None
         if isinstance(piece, TextDelta):
             self._text += piece.text
-            return self._response({"content": piece.text}, piece.text)
+            return self._response({"content": piece.text}, {}, piece.text)
         if isinstance(piece, ReasoningDelta):
             self._reasoning += piece.text
-            return self._response({"reasoning_content": piece.text}, thinking=piece.text)
+            return self._response({"reasoning_content": piece.text}, {"thinking_delta": piece.text})
         return self._call(piece)
 
     def _call(self, piece: ToolCallDelta) -> ChatResponse | None:
         if self._single_call and piece.index:
             return None
-        if piece.index in self._calls:
-            self._calls[piece.index].arguments += piece.arguments
+        if (call := self._calls.get(piece.index)) is not None:
+            call.arguments += piece.arguments
         else:
             self._calls[piece.index] = _OpenCall(piece.id or "", piece.name or "", piece.arguments)
+            self._calls = dict(sorted(self._calls.items()))
         function = {"name": piece.name, "arguments": piece.arguments}
-        return self._response({"tool_calls": [{"index": piece.index, "id": piece.id, "function": function}]})
+        return self._response({"tool_calls": [{"index": piece.index, "id": piece.id, "function": function}]}, {})
 
-    def _response(self, delta: dict[str, Any], text: str = "", *, thinking: str | None = None) -> ChatResponse:
+    def _response(self, delta: dict[str, Any], facts: dict[str, Any], text: str = "") -> ChatResponse:
         blocks: list[Any] = []
         if self._reasoning:
             blocks.append(ThinkingBlock(content=self._reasoning))
         if self._text:
             blocks.append(TextBlock(text=self._text))
-        calls = [self._calls[place] for place in sorted(self._calls)]
-        blocks += [_open_block(call) for call in calls]
-        return ChatResponse(
-            message=ChatMessage(
-                role=MessageRole.ASSISTANT,
-                blocks=blocks,
-                additional_kwargs=_call_dicts(calls) if calls else {},
-            ),
-            delta=text,
-            raw=_chunk(delta),
-            additional_kwargs={} if thinking is None else {"thinking_delta": thinking},
-        )
+        called: dict[str, Any] = {}
+        if self._calls:
+            calls = self._calls.values()
+            blocks += [_open_block(call) for call in calls]
+            called = _call_dicts(calls)
+        message = twin(_CHECKED_MESSAGE, {"blocks": blocks, "additional_kwargs": called})
+        return twin(_CHECKED, {"message": message, "delta": text, "raw": _chunk(delta), "additional_kwargs": facts})
 
 
 class StreamedCompletion:
@@ -205,7 +202,7 @@ class StreamedCompletion:
 
 
 def _open_block(call: _OpenCall) -> ToolCallBlock:
-    return ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.arguments)
+    return twin(_CHECKED_CALL, {"tool_call_id": call.id, "tool_name": call.name, "tool_kwargs": call.arguments})
 
 
 def _chunk(delta: dict[str, Any]) -> dict[str, Any]:
@@ -243,3 +240,8 @@ def _logprobs(choice: Choice) -> list[list[LogProb]] | None:
 
 def _logprob(entry: dict[str, Any]) -> LogProb:
     return LogProb(token=entry["token"], logprob=entry["logprob"], bytes=entry.get("bytes") or [])
+
+
+_CHECKED_MESSAGE: Final = ChatMessage(role=MessageRole.ASSISTANT, blocks=[], additional_kwargs={})
+_CHECKED: Final = ChatResponse(message=_CHECKED_MESSAGE, delta="", raw={}, additional_kwargs={})
+_CHECKED_CALL: Final = ToolCallBlock(tool_call_id="", tool_name="", tool_kwargs="")

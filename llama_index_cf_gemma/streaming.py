@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from typing_extensions import override
@@ -24,13 +25,12 @@ def primed(pieces: Generator[Pieces, None, None], translate: Callable[[Pieces], 
 
     def responses() -> Generator[R | None, None, None]:
         with closing(pieces):
-            piece = next(pieces)
+            first = next(pieces)
             yield None
-            while piece is not None:
+            for piece in chain((first,), pieces):
                 response = translate(piece)
                 if response is not None:
                     yield response
-                piece = next(pieces, None)
 
     stream = responses()
     next(stream)

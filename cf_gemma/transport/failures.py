@@ -20,7 +20,7 @@ _BEFORE_SENDING: Final = (httpx.PoolTimeout, httpx.ConnectTimeout, httpx.Connect
 
 
 def unanswered(error: httpx.HTTPError, settings: Settings) -> GemmaError:
-    """What a request came to that got no answer."""
+    """The error for a request that got no response."""
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
         return InvalidRequest("the HTTP client refused to send the request")
     failure = _timeout(error, settings) or ConnectionFailed(
@@ -30,14 +30,14 @@ def unanswered(error: httpx.HTTPError, settings: Settings) -> GemmaError:
     return failure
 
 
-def broken(error: httpx.HTTPError, reception: Reception, settings: Settings) -> GemmaError:
-    """What an answer came to that broke off."""
+def cut(error: httpx.HTTPError, reception: Reception, settings: Settings) -> GemmaError:
+    """The error for a response whose body broke off."""
     if isinstance(error, httpx.ReadTimeout) and settings.timeout is not None:
         return reception.silent(settings.timeout)
     return reception.cut(f"{type(error).__name__}: {error}")
 
 
-def tellable(error: httpx.HTTPError) -> httpx.HTTPError | None:
+def safe_cause(error: httpx.HTTPError) -> httpx.HTTPError | None:
     """The error as a cause, unless its text may show a header."""
     return None if isinstance(error, httpx.LocalProtocolError) else error
 

@@ -33,7 +33,6 @@ def parameters(function: Any) -> list[tuple[str, Any, Any]]:
         (Gemma.stream, AsyncGemma.stream),
         (Gemma.close, AsyncGemma.aclose),
         (SyncTransport.complete, AsyncTransport.complete),
-        (SyncTransport.stream, AsyncTransport.stream),
     ],
 )
 def test_the_twins_have_the_same_parameters(blocking: Any, asynchronous: Any) -> None:

@@ -112,7 +112,7 @@ def test_two_hundred_loops_leave_nothing() -> None:
     script = """
         import asyncio, gc, os, resource, sys
         from cf_gemma import AsyncGemma
-        from cf_gemma.transport.clients import async_clients
+        from cf_gemma.transport.pools import async_pools
 
         chats, streams = (AsyncGemma("acc", "token", base_url=url) for url in sys.argv[1:])
 
@@ -125,7 +125,7 @@ def test_two_hundred_loops_leave_nothing() -> None:
             gc.collect()
             with open("/proc/self/statm") as file:
                 resident = int(file.read().split()[1]) * resource.getpagesize()
-            return len(async_clients._entries), len(os.listdir("/proc/self/fd")), resident
+            return len(async_pools._entries), len(os.listdir("/proc/self/fd")), resident
 
         for _ in range(20):
             asyncio.run(use())

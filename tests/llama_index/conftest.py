@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -183,6 +183,6 @@ def _async(owner: Any, method: str, *args: Any, **kwargs: Any) -> Any:
         result = await getattr(owner, f"a{method.strip('_')}")(*args, **kwargs)
         if isinstance(result, AsyncStreamingResponse | StreamingAgentChatResponse):
             return "".join([token async for token in result.async_response_gen()])
-        return [item async for item in result] if inspect.isasyncgen(result) else result
+        return [item async for item in result] if isinstance(result, AsyncGenerator) else result
 
     return asyncio.run(run())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from typing_extensions import override
 
 from cf_gemma.jsonobject import as_object
-from cf_gemma.transport import HttpClient
+from cf_gemma.transport import ByteStream, HttpClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +103,7 @@ class Witness(HttpClient):
             exchange.data += response.content
             exchange.first_byte = exchange.seconds = time.monotonic() - began
         else:
-            response.iter_raw = _kept(response.iter_raw, exchange, began)
+            response.stream = _Kept(response.stream, exchange, began)
         return response
 
 
@@ -113,17 +113,24 @@ def objects(value: Any) -> list[dict[str, Any]]:
     return [found for item in items if (found := as_object(item)) is not None]
 
 
-def _kept(read: Any, exchange: Exchange, began: float) -> Any:
-    """The same reading of a body, kept as it goes by."""
+class _Kept(ByteStream):
+    """The body of a response, kept as it goes by."""
 
-    def reading(*arguments: Any) -> Iterator[bytes]:
-        for chunk in read(*arguments):
-            exchange.seconds = time.monotonic() - began
+    def __init__(self, body: Any, exchange: Exchange, began: float) -> None:
+        self._body, self._exchange, self._began = body, exchange, began
+
+    @override
+    def __iter__(self) -> Iterator[bytes]:
+        exchange = self._exchange
+        for chunk in self._body:
+            exchange.seconds = time.monotonic() - self._began
             exchange.first_byte = exchange.seconds if exchange.first_byte is None else exchange.first_byte
             exchange.data += chunk
             yield chunk
 
-    return reading
+    @override
+    def close(self) -> None:
+        self._body.close()
 
 
 def _decoded(text: str) -> dict[str, Any] | None:

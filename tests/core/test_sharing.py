@@ -6,8 +6,10 @@ import threading
 import pytest
 
 from cf_gemma import Gemma
-from cf_gemma.connections import SharedClients, environment
 from cf_gemma.errors import ConfigurationError
+from cf_gemma.settings import Settings
+from cf_gemma.transport.pools import key
+from cf_gemma.transport.sharing import Shared
 from tests.core.callers import ACCOUNT, TOKEN
 from tests.faultserver import FaultServer, json_reply
 
@@ -23,19 +25,19 @@ class User:
 
 
 @pytest.fixture
-def clients() -> SharedClients[str, Client]:
+def clients() -> Shared[str, Client]:
     """Clients that are usable until they are closed."""
-    return SharedClients(lambda _, client: not client.closed)
+    return Shared(lambda _, client: not client.closed)
 
 
-def test_users_of_one_key_share_a_client(clients: SharedClients[str, Client]) -> None:
+def test_users_of_one_key_share_a_client(clients: Shared[str, Client]) -> None:
     """A client is made once for each key."""
     ann, bob = User(), User()
     assert clients.get("a", ann, Client) is clients.get("a", bob, Client)
     assert clients.get("a", ann, Client) is not clients.get("b", ann, Client)
 
 
-def test_the_last_user_closes(clients: SharedClients[str, Client]) -> None:
+def test_the_last_user_closes(clients: Shared[str, Client]) -> None:
     """A client is given back when its last user leaves, or when the others have died without leaving."""
     ann, bob, eve = User(), User(), User()
     client = clients.get("a", ann, Client)
@@ -49,7 +51,7 @@ def test_the_last_user_closes(clients: SharedClients[str, Client]) -> None:
     assert clients.get("a", ann, Client) is not client
 
 
-def test_only_the_clients_within_reach_are_given_back(clients: SharedClients[str, Client]) -> None:
+def test_only_the_clients_within_reach_are_given_back(clients: Shared[str, Client]) -> None:
     """A user leaves the keys it may speak for, and stays with the others."""
     ann = User()
     here, there = clients.get("here", ann, Client), clients.get("there", ann, Client)
@@ -58,7 +60,7 @@ def test_only_the_clients_within_reach_are_given_back(clients: SharedClients[str
     assert clients.release(ann) == [there]
 
 
-def test_a_client_that_was_closed_is_replaced(clients: SharedClients[str, Client]) -> None:
+def test_a_client_that_was_closed_is_replaced(clients: Shared[str, Client]) -> None:
     """What can't be used any more isn't handed out, and is forgotten."""
     ann = User()
     first = clients.get("a", ann, Client)
@@ -68,7 +70,7 @@ def test_a_client_that_was_closed_is_replaced(clients: SharedClients[str, Client
     assert first not in clients.release(ann)
 
 
-def test_a_forked_child_begins_anew(clients: SharedClients[str, Client]) -> None:
+def test_a_forked_child_begins_anew(clients: Shared[str, Client]) -> None:
     """Even where another thread of the parent held the lock at the moment of the fork, which stays locked for ever."""
     ann, making, enough = User(), threading.Event(), threading.Event()
 
@@ -90,19 +92,25 @@ def test_a_forked_child_begins_anew(clients: SharedClients[str, Client]) -> None
     assert len(found) == 1
 
 
-def test_the_environment_that_shapes_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies and certificates count, and nothing else does."""
-    before = environment()
+def test_what_makes_connections_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host, the token, proxies and certificates do, and nothing else does."""
+
+    def of(token: str = TOKEN, base_url: str = "https://api.test") -> object:
+        return key(Settings.resolve(account_id=ACCOUNT, api_token=token, base_url=base_url, gateway="any"))
+
+    before = of()
     monkeypatch.setenv("SOMETHING", "else")
-    assert environment() == before
+    assert of() == before
+    assert len({of(), of("other"), of(base_url="https://other.test")}) == 3
     for name, value in (
         ("HTTPS_PROXY", "http://proxy.test"),
+        ("all_proxy", "http://proxy.test"),
         ("SSL_CERT_FILE", "/certificates"),
         ("NO_PROXY", "x.test"),
     ):
         monkeypatch.setenv(name, value)
-        assert environment() != before
-        before = environment()
+        assert of() != before
+        before = of()
 
 
 @pytest.mark.parametrize(

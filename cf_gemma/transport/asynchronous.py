@@ -1,0 +1,113 @@
+"""The asynchronous shell."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from cf_gemma.transport.call import Calls
+from cf_gemma.transport.exchanges import AsyncExchange
+from cf_gemma.transport.pools import async_pool, async_pools, certificates
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import httpx
+
+    from cf_gemma.completion import Completion
+    from cf_gemma.flow import Send
+    from cf_gemma.remote_images import RemoteImage
+    from cf_gemma.request import HttpRequest
+    from cf_gemma.settings import Settings
+    from cf_gemma.transport.lanes import Lanes
+
+
+class AsyncTransport(Calls[AsyncExchange]):
+    """The same without waiting. It may be used in any number of event loops, each with connections of its own."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        http_client: httpx.AsyncClient | None = None,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        if http_client is None:
+            certificates()  # here, where no event loop waits for them
+        super().__init__(settings, dice)
+        self._given = http_client
+        self._sleep = sleep
+
+    async def complete(self, request: HttpRequest) -> Completion:
+        """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
+        return await self._completion(request)
+
+    async def fetch(self, url: str) -> bytes:
+        """An image on the web. Raises UnsupportedContent for one that may not be asked for, or isn't there."""
+        return await self._image(url)
+
+    async def aclose(self) -> None:
+        """Gives the connections up; a client that was given stays open. The next call opens new ones."""
+        loop = asyncio.get_running_loop()
+        for bound in async_pools.release(self, lambda key: key[0] is loop):
+            await bound.close()
+
+    @override
+    async def _open(self, send: Send) -> AsyncExchange:
+        if self._given is not None:
+            message = self._messages.post_through(self._given, send.request)
+            return AsyncExchange(send, self._settings, await _sent(self._given, message), _nothing)
+        pool = await async_pool(self._settings, self)
+        message = self._messages.post(send.request)
+        lane = await _enter(pool.lanes)
+        try:
+            response = await _sent(pool.client(lane), message)
+        except BaseException:
+            pool.lanes.leave(lane)
+            raise
+        return AsyncExchange(send, self._settings, response, lambda: pool.lanes.leave(lane))
+
+    @override
+    async def _wait(self, seconds: float) -> None:
+        await self._sleep(seconds)
+
+    @override
+    async def _resolve(self, image: RemoteImage) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        return await loop.getaddrinfo(image.host, image.port, type=socket.SOCK_STREAM)
+
+    @override
+    async def _download(self, image: RemoteImage, message: httpx.Request) -> None:
+        client = self._given or (await async_pool(self._settings, self)).client(0)
+        async with aclosing(await client.send(message, stream=True, auth=None, follow_redirects=False)) as response:
+            image.begin(response.status_code, response.headers)
+            async for chunk in response.aiter_bytes():
+                image.feed(chunk, time.monotonic())
+
+
+async def _sent(client: httpx.AsyncClient, message: httpx.Request) -> httpx.Response:
+    return await client.send(message, stream=True, follow_redirects=False)
+
+
+async def _enter(lanes: Lanes) -> int:
+    lane = lanes.enter()
+    if lane is not None:
+        return lane
+    place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    lanes.wait(place)
+    try:
+        return await place
+    except BaseException:
+        lanes.withdraw(place)
+        raise
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,116 @@
+"""The blocking shell."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from concurrent.futures import Future
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from cf_gemma.flow import now
+from cf_gemma.transport.call import Calls
+from cf_gemma.transport.exchanges import SyncExchange
+from cf_gemma.transport.pools import sync_pool, sync_pools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    import httpx
+
+    from cf_gemma.completion import Completion, Delta
+    from cf_gemma.flow import Send
+    from cf_gemma.remote_images import RemoteImage
+    from cf_gemma.request import HttpRequest
+    from cf_gemma.settings import Settings
+    from cf_gemma.transport.lanes import Lanes
+
+
+class SyncTransport(Calls[SyncExchange]):
+    """Sends requests and waits for them. Threads may share one."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        http_client: httpx.Client | None = None,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        super().__init__(settings, dice)
+        self._given = http_client
+        self._sleep = sleep
+
+    def complete(self, request: HttpRequest) -> Completion:
+        """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
+        return now(self._completion(request))
+
+    def stream(self, request: HttpRequest) -> Generator[Delta | Completion, None, None]:
+        """The answer's deltas, then the answer. Closing the generator closes the connection."""
+        with now(self.answer(request)) as exchange:
+            while items := exchange.more():
+                yield from items
+
+    def fetch(self, url: str) -> bytes:
+        """An image on the web. Raises UnsupportedContent for one that may not be asked for, or isn't there."""
+        return now(self._image(url))
+
+    def close(self) -> None:
+        """Gives the connections up; a client that was given stays open. The next call opens new ones."""
+        for pool in sync_pools.release(self):
+            pool.close()
+
+    @override
+    async def _open(self, send: Send) -> SyncExchange:
+        if self._given is not None:
+            message = self._messages.post_through(self._given, send.request)
+            return SyncExchange(send, self._settings, _sent(self._given, message), _nothing)
+        pool = sync_pool(self._settings, self)
+        message = self._messages.post(send.request)
+        lane = _enter(pool.lanes)
+        try:
+            response = _sent(pool.client(lane), message)
+        except BaseException:
+            pool.lanes.leave(lane)
+            raise
+        return SyncExchange(send, self._settings, response, lambda: pool.lanes.leave(lane))
+
+    @override
+    async def _wait(self, seconds: float) -> None:
+        self._sleep(seconds)
+
+    @override
+    async def _resolve(self, image: RemoteImage) -> list[Any]:
+        return socket.getaddrinfo(image.host, image.port, type=socket.SOCK_STREAM)
+
+    @override
+    async def _download(self, image: RemoteImage, message: httpx.Request) -> None:
+        client = self._given or sync_pool(self._settings, self).client(0)
+        with closing(client.send(message, stream=True, auth=None, follow_redirects=False)) as response:
+            image.begin(response.status_code, response.headers)
+            for chunk in response.iter_bytes():
+                image.feed(chunk, time.monotonic())
+
+
+def _sent(client: httpx.Client, message: httpx.Request) -> httpx.Response:
+    return client.send(message, stream=True, follow_redirects=False)
+
+
+def _enter(lanes: Lanes) -> int:
+    lane = lanes.enter()
+    if lane is not None:
+        return lane
+    place: Future[int] = Future()
+    lanes.wait(place)
+    try:
+        return place.result()
+    except BaseException:
+        lanes.withdraw(place)
+        raise
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,179 @@
+"""One request and its response on the wire: read piece by piece, drained, closed. Blocking, and asynchronous."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, cast
+
+import httpx
+
+from cf_gemma.errors import GemmaError
+from cf_gemma.reception import Reception
+from cf_gemma.transport.bodies import DRAIN, Body
+from cf_gemma.transport.failures import cut, safe_cause
+from cf_gemma.transport.reading import Reading, begun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from httpx import AsyncByteStream
+
+    from cf_gemma.completion import Completion
+    from cf_gemma.flow import Send
+    from cf_gemma.settings import Settings
+    from cf_gemma.transport.reading import Items
+
+
+class _Exchange:
+    """What both kinds share."""
+
+    _reading: Reading
+
+    def __init__(self, send: Send, settings: Settings, response: httpx.Response, leave: Callable[[], None]) -> None:
+        """`leave` gives the exchange's place on the connections back."""
+        self._send, self._settings = send, settings
+        self._response, self._leave = response, leave
+        self._first: Items = ()
+
+    def _read(self) -> None:
+        """Makes ready for the body. Raises ProtocolError for one that can't be read."""
+        # A body that was read before it came here (a mock, a recording) is unpacked already.
+        encoding = "" if self._response.is_stream_consumed else None
+        headers = dict(self._response.headers.items())
+        reception = Reception(
+            self._send.request, self._response.status_code, headers, encoding=encoding, now=time.time()
+        )
+        self._reading = Reading(reception, self._settings.timeout, time.monotonic)
+
+    def _broken(self, error: httpx.HTTPError) -> None:
+        """Raises what a broken connection means, unless the answer is whole all the same."""
+        reception = self._reading.reception
+        if not reception.finished:
+            raise cut(error, reception, self._settings) from safe_cause(error)
+
+    def _count(self, error: BaseException | None) -> None:
+        if isinstance(error, GemmaError):
+            error.attempts = self._send.attempt
+
+
+class SyncExchange(_Exchange):
+    """An exchange that blocks: its coroutines never suspend. As a context, it is closed at the end."""
+
+    def __init__(self, send: Send, settings: Settings, response: httpx.Response, leave: Callable[[], None]) -> None:
+        super().__init__(send, settings, response, leave)
+        self._body = Body(response)
+
+    async def begin(self) -> None:
+        """Reads up to the first thing that the answer says."""
+        self._read()
+        while not self._first:
+            self._first = begun(self.more())
+
+    async def finish(self) -> Completion:
+        """Reads to the end."""
+        last: object = None
+        while items := self.more():
+            for last in items:  # noqa: B007 - what is said before the end may be an error
+                pass
+        return cast("Completion", last)
+
+    def more(self) -> Items:
+        """What the answer says next; nothing at its end."""
+        if self._first:
+            items, self._first = self._first, ()
+            return items
+        reading, chunks = self._reading, self._body.chunks
+        try:
+            while not reading.over():
+                chunk = next(chunks, None)
+                if chunk is None:
+                    break
+                if items := reading.feed(chunk):
+                    return items
+        except httpx.HTTPError as error:
+            self._broken(error)
+        if reading.reception.done:
+            self._body.drain()
+        return reading.end()
+
+    async def close(self) -> None:
+        """Gives the connection up, or back."""
+        self._body.close()
+        self._leave()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._count(error)
+        if kind is GeneratorExit:
+            self._body.abandon()
+        else:
+            self._body.close()
+        self._leave()
+
+
+class AsyncExchange(_Exchange):
+    """The same without waiting."""
+
+    def __init__(self, send: Send, settings: Settings, response: httpx.Response, leave: Callable[[], None]) -> None:
+        super().__init__(send, settings, response, leave)
+        stream = cast("AsyncByteStream", response.stream)
+        chunks = response.aiter_bytes() if response.is_stream_consumed else aiter(stream)
+        self._next = chunks.__anext__
+
+    async def begin(self) -> None:
+        """Reads up to the first thing that the answer says."""
+        self._read()
+        while not self._first:
+            self._first = begun(await self.more())
+
+    async def finish(self) -> Completion:
+        """Reads to the end."""
+        last: object = None
+        while items := await self.more():
+            for last in items:  # noqa: B007 - what is said before the end may be an error
+                pass
+        return cast("Completion", last)
+
+    async def more(self) -> Items:
+        """What the answer says next; nothing at its end."""
+        if self._first:
+            items, self._first = self._first, ()
+            return items
+        reading = self._reading
+        try:
+            while not reading.over():
+                if items := reading.feed(await self._next()):
+                    return items
+        except StopAsyncIteration:
+            pass
+        except httpx.HTTPError as error:
+            self._broken(error)
+        if reading.reception.done:
+            await self._drain()
+        return reading.end()
+
+    async def close(self) -> None:
+        """Gives the connection up, or back."""
+        try:
+            await self._response.aclose()
+        finally:
+            self._leave()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._count(error)
+        await self.close()
+
+    async def _drain(self) -> None:
+        """Reads what is left, so that the connection can be used again, unless that takes too long."""
+        with contextlib.suppress(httpx.HTTPError, TimeoutError, StopAsyncIteration):
+            async with asyncio.timeout(DRAIN):
+                while True:
+                    await self._next()

@@ -1,0 +1,42 @@
+"""Requests as httpx sends them."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import httpx
+
+if TYPE_CHECKING:
+    from cf_gemma.remote_images import RemoteImage
+    from cf_gemma.request import HttpRequest
+    from cf_gemma.settings import Settings
+
+_url = functools.lru_cache(maxsize=256)(httpx.URL)  # parsing one costs more than the rest of a request
+
+
+class Messages:
+    """Makes httpx requests, with the limits of these settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limits = httpx.Timeout(settings.timeout, connect=settings.connect_timeout)
+        self._extensions = {"timeout": self._limits.as_dict()}
+
+    def post(self, request: HttpRequest) -> httpx.Request:
+        """For a client of our own, which adds nothing to a request."""
+        headers = {"accept": "*/*", "connection": "keep-alive", **request.headers}
+        return httpx.Request(
+            "POST", _url(request.url), headers=headers, content=request.body, extensions=self._extensions
+        )
+
+    def post_through(self, client: httpx.Client | httpx.AsyncClient, request: HttpRequest) -> httpx.Request:
+        """For a user's client, with the headers and parameters that it adds to each request."""
+        return client.build_request(
+            "POST", _url(request.url), headers=request.headers, content=request.body, timeout=self._limits
+        )
+
+    def get(self, image: RemoteImage, addresses: list[tuple[object, ...]]) -> httpx.Request:
+        """For an image at these addresses. A user's client adds nothing: its credentials aren't for strangers."""
+        message = httpx.Request("GET", **image.message(addresses))
+        message.extensions.update(self._extensions)
+        return message

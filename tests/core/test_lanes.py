@@ -1,0 +1,102 @@
+"""The gate in front of the connection pools, without a network."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cf_gemma.transport.lanes import Lanes
+
+
+def waiting(lanes: Lanes) -> Future[int]:
+    """Somebody in the queue."""
+    place: Future[int] = Future()
+    lanes.wait(place)
+    return place
+
+
+def test_one_after_the_other_takes_the_first_lane() -> None:
+    """So calls in a row share one connection."""
+    lanes = Lanes(lanes=3, places=2)
+    for _ in range(5):
+        assert lanes.enter() == 0
+        lanes.leave(0)
+
+
+def test_lanes_are_filled_one_by_one() -> None:
+    """The second is taken when the first is full, and a place that was given back is taken first."""
+    lanes = Lanes(lanes=2, places=2)
+    assert [lanes.enter() for _ in range(5)] == [0, 0, 1, 1, None]
+    lanes.leave(0)
+    assert lanes.enter() == 0
+
+
+def test_first_come_first_served() -> None:
+    """A place goes to whoever has waited longest, in the lane in which it became free; nobody overtakes."""
+    lanes = Lanes(lanes=2, places=1)
+    assert [lanes.enter(), lanes.enter()] == [0, 1]
+    first, second = waiting(lanes), waiting(lanes)
+    lanes.leave(1)
+    assert (first.result(0), second.done(), lanes.enter()) == (1, False, None)
+    lanes.leave(0)
+    assert second.result(0) == 0
+
+
+def test_whoever_stops_waiting_takes_no_place() -> None:
+    """One that withdraws is passed over; one that withdraws too late gives the place back."""
+    lanes = Lanes(lanes=1, places=1)
+    lanes.enter()
+    gone, late, last = waiting(lanes), waiting(lanes), waiting(lanes)
+    lanes.withdraw(gone)
+    lanes.leave(0)
+    assert late.result(0) == 0
+    lanes.withdraw(late)
+    assert last.result(0) == 0
+    assert not gone.done()
+
+
+def test_a_task_that_was_cancelled_takes_no_place() -> None:
+    """A cancelled task may not have run when a place becomes free: the next in the queue gets it."""
+
+    async def run() -> None:
+        lanes = Lanes(lanes=1, places=1)
+        lanes.enter()
+        loop = asyncio.get_running_loop()
+        cancelled, other = loop.create_future(), loop.create_future()
+        lanes.wait(cancelled)
+        lanes.wait(other)
+        cancelled.cancel()
+        lanes.leave(0)
+        assert other.result() == 0
+        lanes.withdraw(cancelled)
+        lanes.leave(0)
+        assert lanes.enter() == 0
+
+    asyncio.run(run())
+
+
+@given(st.lists(st.sampled_from(["enter", "leave", "withdraw"]), max_size=60))
+@pytest.mark.parametrize(("count", "places"), [(1, 1), (2, 3)])
+def test_no_place_is_lost_or_taken_twice(count: int, places: int, steps: list[str]) -> None:
+    """Whatever is entered, left and withdrawn: those inside and the free places are always all places together."""
+    lanes, inside, queue = Lanes(count, places), list[Future[int]](), list[Future[int]]()
+    for step in steps:
+        if step == "enter":
+            queue.append(waiting(lanes))
+        elif step == "leave" and inside:
+            lanes.leave(inside.pop(0).result(0))
+        elif step == "withdraw" and queue:
+            lanes.withdraw(queue.pop())
+        inside += [place for place in queue if place.done()]
+        queue = [place for place in queue if not place.done()]
+        taken = [place.result(0) for place in inside]
+        assert all(taken.count(lane) <= places for lane in range(count))
+        assert not queue or len(taken) == count * places
+    for place in inside:
+        lanes.leave(place.result(0))
+        queue = [place for place in queue if not place.done() or lanes.leave(place.result(0))]
+    assert [lanes.enter() for _ in range(count * places)].count(None) == 0
