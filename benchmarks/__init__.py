@@ -1,0 +1,1 @@
+"""What the client costs, beside raw httpx, the least that each framework allows, and other packages."""

@@ -1,0 +1,147 @@
+"""Rounds in which everybody takes a turn, and the medians of what they show."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path  # noqa: TC003 - NamedTuple reads it
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.processes import ROOT, Failed, Lost, Worker
+from benchmarks.targets import MINIMA, PEERS, installed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from benchmarks.rows import Row
+    from benchmarks.samples import Sample
+
+PEER_ROUNDS = 5
+"""Other packages take part in each fifth round: they cost ten times as much, and stand far apart."""
+
+
+class Contestant(NamedTuple):
+    """A client of a tree; in the table, `lc` or `lc@before`."""
+
+    target: str
+    tree: Path = ROOT
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """As in the table."""
+        return f"{self.target}@{self.label}" if self.label else self.target
+
+    @property
+    def base(self) -> str:
+        """What it is measured against."""
+        return MINIMA.get(self.target, "raw")
+
+
+def contestants(trees: Mapping[str, Path]) -> list[Contestant]:
+    """Everybody who can take part; ours once more for each further tree."""
+    # Ours right after what it is measured against: the machine may be another one a second later.
+    ours = [
+        [Contestant(least), Contestant(name), *(Contestant(name, tree, label) for label, tree in trees.items())]
+        for name, least in MINIMA.items()
+        if installed(name)
+    ]
+    return [Contestant("raw"), *chain(*ours), *(Contestant(name) for name in PEERS if installed(name))]
+
+
+@dataclass
+class Costs:
+    """What a row has shown: for each sample, for each contestant, a figure of each round."""
+
+    row: Row
+    rounds: dict[str, dict[str, dict[int, float]]] = field(default_factory=dict)
+    memory: dict[str, float] = field(default_factory=dict)
+    """The most that a contestant's process grew by, in MB."""
+    lost: dict[str, str] = field(default_factory=dict)
+
+    def add(self, sample: Sample, name: str, number: int, cost: Mapping[str, float]) -> None:
+        """One turn. Seconds by the clock for a first text, else seconds of processor time for each unit."""
+        self.memory[name] = max(cost["memory"], self.memory.get(name, 0.0))
+        if number == 0:  # it warms up
+            return
+        figure = cost["wall"] if sample.action == "first" else cost["cpu"] / sample.units
+        self.rounds.setdefault(sample.name, {}).setdefault(name, {})[number] = figure
+
+    def cost(self, name: str) -> float | None:
+        """The median in seconds, of the dearest sample."""
+        costs = [statistics.median(by_name[name].values()) for by_name in self.rounds.values() if by_name.get(name)]
+        return max(costs, default=None)
+
+    def ratio(self, name: str, base: str) -> float | None:
+        """The median of one over another in the same round, of the sample where it is highest."""
+        return self._compared(name, base, lambda one, other: one / other)
+
+    def difference(self, name: str, base: str) -> float | None:
+        """The same of one minus another, in seconds."""
+        return self._compared(name, base, lambda one, other: one - other)
+
+    def _compared(self, name: str, base: str, compare: Callable[[float, float], float]) -> float | None:
+        medians = []
+        for by_name in self.rounds.values():
+            ones, others = by_name.get(name, {}), by_name.get(base, {})
+            if both := ones.keys() & others.keys():
+                medians.append(statistics.median(compare(ones[number], others[number]) for number in both))
+        return max(medians, default=None)
+
+
+class Crew:
+    """The workers, started when first needed."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._workers: dict[str, Worker] = {}
+
+    def worker(self, contestant: Contestant) -> Worker:
+        """The worker of a contestant."""
+        if contestant.name not in self._workers:
+            self._workers[contestant.name] = Worker(contestant.target, self._root, contestant.tree)
+        return self._workers[contestant.name]
+
+    def close(self) -> None:
+        """Ends all; those that are needed again begin anew."""
+        while self._workers:
+            self._workers.popitem()[1].close()
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def measured(row: Row, crew: Crew, everybody: list[Contestant], rounds: int) -> Costs:
+    """The costs of a row. A client of ours, or a minimum, that loses something is an error."""
+    if row.fresh:
+        crew.close()
+    costs = Costs(row)
+    for number in range((rounds + 2) // 3 + 1 if row.heavy else rounds + 1):
+        for sample in row.samples:
+            for contestant in _order(row, everybody, number):
+                if contestant.name not in costs.lost:
+                    _take_turn(costs, crew.worker(contestant), contestant, sample, number)
+    if row.fresh:
+        crew.close()
+    return costs
+
+
+def _take_turn(costs: Costs, worker: Worker, contestant: Contestant, sample: Sample, number: int) -> None:
+    try:
+        costs.add(sample, contestant.name, number, worker.cost(sample))
+    except (Lost, Failed) as error:
+        if contestant.target not in PEERS:
+            raise Failed(f"{costs.row.name}, {sample.name}, {contestant.name}: {error}") from error
+        costs.lost[contestant.name] = str(error)
+
+
+def _order(row: Row, everybody: list[Contestant], number: int) -> list[Contestant]:
+    """Whose turn it is in a round, from a start that moves on, so that nobody has always the same forerunner."""
+    peers_too = number == 0 or number % PEER_ROUNDS == 1
+    present = [one for one in everybody if one.target in row.targets and (peers_too or one.target not in PEERS)]
+    shift = number % len(present)
+    return present[shift:] + present[:shift]
