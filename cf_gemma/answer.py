@@ -70,9 +70,14 @@ class AnswerBuilder:
         if not choices:
             self._native(chunk, deltas)
             return
-        for entry in _list(choices, "choices"):
-            choice = entry if entry.__class__ is dict else _object(entry, "choices[]")
-            self._choice(choice.get("index")).add(choice, self._seed, deltas)
+        if choices.__class__ is not list:
+            raise _malformed("choices", "array")
+        for choice in choices:
+            if choice.__class__ is not dict:
+                raise _malformed("choices[]", "object")
+            index: Any = choice.get("index")
+            builder = self._choices.get(index) if index.__class__ is int else None
+            (builder or self._choice(index)).add(choice, self._seed, deltas)
         if usage := chunk.get("usage"):
             self._meter.add(_object(usage, "usage"))
 
@@ -128,7 +133,7 @@ class _ChoiceBuilder:
         """Takes an entry of `choices`, and puts what it says among `deltas`. `seed` makes ids that were left out."""
         message: Any = entry.get("delta") or entry.get("message") or {}
         if message.__class__ is not dict:
-            message = _object(message, "delta")
+            raise _malformed("delta", "object")
         # Some models send the same reasoning under both names; it counts once.
         if reasoning := message.get("reasoning_content") or message.get("reasoning"):
             reasoning = _text(reasoning)
@@ -144,7 +149,9 @@ class _ChoiceBuilder:
         if not calls and (call := message.get("function_call")):
             calls = [call]
         if calls:
-            deltas += self._calls.feed(_list(calls, "tool_calls"), seed)
+            if calls.__class__ is not list:
+                raise _malformed("tool_calls", "array")
+            deltas += self._calls.feed(calls, seed)
         self._remarks(entry, message)
 
     def _remarks(self, entry: dict[str, Any], message: dict[str, Any]) -> None:
@@ -191,12 +198,6 @@ def _object(value: Any, name: str) -> dict[str, Any]:
     if value.__class__ is dict:
         return value
     raise _malformed(name, "object")
-
-
-def _list(value: Any, name: str) -> list[Any]:
-    if value.__class__ is list:
-        return value
-    raise _malformed(name, "array")
 
 
 def _malformed(name: str, wanted: str) -> ProtocolError:

@@ -195,27 +195,6 @@ class Reception:
         self._body += piece
 
 
-class StallWatch:
-    """Notices an answer that goes on and says nothing: bytes that keep a connection alive aren't words."""
-
-    def __init__(self, limit: float | None, now: float) -> None:
-        self._limit = limit
-        self._since = now
-        self._progress = 0
-
-    def over(self, reception: Reception, now: float) -> bool:
-        """Whether the limit has passed without progress, and the answer is whole. Raises when it isn't."""
-        progress = reception.progress
-        if progress != self._progress:
-            self._progress, self._since = progress, now
-            return False
-        if self._limit is None or now - self._since <= self._limit:
-            return False
-        if not reception.finished:
-            raise reception.silent(self._limit)
-        return True
-
-
 def _called(completion: Completion) -> bool:
     """Whether a required call was made; an answer that ran out of tokens has its own finish reason to tell of it."""
     return all(

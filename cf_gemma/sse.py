@@ -15,6 +15,7 @@ EVENT_LIMIT: Final = 8 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _CR: Final = ord("\r")
 _LF: Final = ord("\n")
+_MESSAGE: Final = b"message"
 
 Event = tuple[bytes, bytes]
 """One dispatched event: its data and its type. Its id and retry serve reconnection, which an answer has no use for."""
@@ -32,7 +33,10 @@ class EventDecoder:
     def feed(self, chunk: bytes) -> Iterable[Event]:
         """The events that end within this chunk. Raises ResponseTooLarge, after them, when one grows over the limit."""
         if self._begun and not self._rest and not self._after_cr and _CR not in chunk and chunk.endswith(b"\n\n"):
-            return _events(chunk[:-2])  # whole events, as servers send them
+            # Whole events, as servers send them; most often one of one line.
+            if chunk.startswith(b"data: ") and chunk.find(b"\n") == len(chunk) - 2:
+                return ((chunk[6:-2], _MESSAGE),)
+            return _events(chunk[:-2])
         return self._pieced(chunk)
 
     def _pieced(self, chunk: bytes) -> Iterator[Event]:
@@ -86,7 +90,7 @@ def _events(blocks: bytes) -> list[Event]:
     events: list[Event] = []
     for block in blocks.split(b"\n\n"):
         if block.startswith(b"data: ") and _LF not in block:
-            events.append((block[6:], b"message"))
+            events.append((block[6:], _MESSAGE))
         elif (event := _event(block)) is not None:
             events.append(event)
     return events
@@ -94,12 +98,12 @@ def _events(blocks: bytes) -> list[Event]:
 
 def _event(block: bytes) -> Event | None:
     data: list[bytes] = []
-    kind = b"message"
+    kind = _MESSAGE
     for line in block.split(b"\n"):
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
             data.append(value)
         elif name == b"event":
-            kind = value or b"message"
+            kind = value or _MESSAGE
     return (b"\n".join(data), kind) if data else None

@@ -169,7 +169,7 @@ class StreamedChat:
             blocks += [_open_block(call) for call in calls]
             called = _call_dicts(calls)
         message = twin(_CHECKED_MESSAGE, {"blocks": blocks, "additional_kwargs": called})
-        return twin(_CHECKED, {"message": message, "delta": text, "raw": _chunk(delta), "additional_kwargs": facts})
+        return ChatResponse(message=message, delta=text, raw=_chunk(delta), additional_kwargs=facts)
 
 
 class StreamedCompletion:
@@ -243,5 +243,4 @@ def _logprob(entry: dict[str, Any]) -> LogProb:
 
 
 _CHECKED_MESSAGE: Final = ChatMessage(role=MessageRole.ASSISTANT, blocks=[], additional_kwargs={})
-_CHECKED: Final = ChatResponse(message=_CHECKED_MESSAGE, delta="", raw={}, additional_kwargs={})
 _CHECKED_CALL: Final = ToolCallBlock(tool_call_id="", tool_name="", tool_kwargs="")

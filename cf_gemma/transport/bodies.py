@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import sys
 import threading
 import time
-from collections import deque
-from typing import TYPE_CHECKING, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 DRAIN: Final = 0.1
 """Seconds that the end of a body may take after the answer's end, so that its connection can be used again."""
@@ -35,25 +32,19 @@ class Body:
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
-        # A body that was read before it came here (a mock, a recording) is unpacked already. The others are read
-        # without `iter_raw`, which gives the connection back to its pool by itself.
+        # A body that was read before it came here (a mock, a recording) is unpacked already. `iter_raw` is for users:
+        # its counting and its chunker are paid for with each chunk.
         stream = cast("httpx.SyncByteStream", response.stream)
         self.chunks: Iterator[bytes] = response.iter_bytes() if response.is_stream_consumed else iter(stream)
         self._open.add(self)
 
     def drain(self) -> None:
-        """Reads what is left, so that the connection can be used again, or shuts it when that takes too long.
-
-        Another thread does the shutting, because a blocking read can't be given a new limit. Where no thread can be
-        had, the connection is given up at once.
-        """
-        patience = Patience(self._response)
-        if not watch.add(patience):
+        """Reads what is left, so that the connection can be used again, unless that takes too long."""
+        if self._response.http_version == "HTTP/2":  # a connection of many streams is kept anyway
             return
-        with contextlib.suppress(httpx.HTTPError):
+        with contextlib.suppress(httpx.HTTPError), _limited(self._response.extensions.get("network_stream")):
             for _ in self.chunks:
                 pass
-        patience.end()
 
     def close(self) -> None:
         """Gives the connection back to its pool, which keeps it if the body was read to its end."""
@@ -70,87 +61,24 @@ class Body:
             thread.join(CLOSE)
 
 
-class Patience:
-    """The right to shut a body's connection once its time is over. It ends while the connection is still the body's.
+@contextlib.contextmanager
+def _limited(connection: Any) -> Generator[None]:
+    """Within this context, reading from the connection times out when all of it has taken `DRAIN` seconds.
 
-    Afterwards the connection may be another call's.
+    httpcore asks for a read's limit when the body begins, so the connection's own `read` is what can still be limited.
+    It is the owner's thread that does so, before the connection is given back: nobody else's read is touched.
     """
+    if connection is None:  # a mock's
+        yield
+        return
+    read, end = connection.read, time.monotonic() + DRAIN
 
-    __slots__ = ("_lock", "_socket", "due")
+    def limited(max_bytes: int, timeout: float | None = None) -> bytes:
+        left = max(0.001, end - time.monotonic())
+        return read(max_bytes, left if timeout is None else min(timeout, left))
 
-    def __init__(self, response: httpx.Response) -> None:
-        self.due = time.monotonic() + DRAIN
-        self._lock = threading.Lock()
-        # A mock has no connection, and the streams of HTTP/2 share one.
-        stream = response.extensions.get("network_stream") if response.http_version != "HTTP/2" else None
-        self._socket: socket.socket | None = None if stream is None else stream.get_extra_info("socket")
-
-    def end(self) -> None:
-        """The body has ended in time."""
-        with self._lock:
-            self._socket = None
-
-    def run_out(self) -> None:
-        """Shuts the connection, unless the body has ended."""
-        with self._lock:
-            if self._socket is not None:
-                with contextlib.suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
-
-
-class DrainWatch:
-    """Lets the patience with bodies run out, each in its time: one thread for all, which ends when it isn't needed."""
-
-    IDLE: ClassVar = 5.0
-    """Seconds for which the thread waits for more to do."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._queue: deque[Patience] = deque()
-        self._wake = threading.Event()
-        self._running = False
-
-    def add(self, patience: Patience) -> bool:
-        """Watches. False when it can't, because no thread can be had."""
-        if sys.is_finalizing():
-            return False
-        self._queue.append(patience)
-        with self._lock:
-            if not self._running:
-                try:
-                    threading.Thread(target=self._run, name="cf-gemma-drain", daemon=True).start()
-                except RuntimeError:
-                    self._queue.clear()
-                    return False
-                self._running = True
-        self._wake.set()
-        return True
-
-    def _run(self) -> None:
-        while self._next():
-            while self._queue:
-                patience = self._queue.popleft()
-                time.sleep(max(0.0, patience.due - time.monotonic()))
-                patience.run_out()
-
-    def _next(self) -> bool:
-        """Waits until there is something in the queue. False when nothing came for a while."""
-        self._wake.clear()
-        if self._queue or self._wake.wait(self.IDLE):
-            return True
-        with self._lock:
-            self._running = bool(self._queue)
-            return self._running
-
-
-watch = DrainWatch()
-
-
-def _begin_anew() -> None:
-    """In a forked child there is no thread, and a lock may be held by one of the parent's."""
-    global watch
-    watch = DrainWatch()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    connection.read = limited
+    try:
+        yield
+    finally:
+        del connection.read

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cf_gemma import log
-from cf_gemma.reception import StallWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,18 +25,28 @@ class Reading:
     def __init__(self, reception: Reception, timeout: float | None, clock: Callable[[], float]) -> None:
         """`timeout` is seconds without a word before the answer is given up; `clock` gives seconds."""
         self.reception = reception
+        self.feed: Callable[[bytes], Items] = reception.feed
+        """What a chunk says."""
         self.ended = False
         """Whether `end` was called: there is nothing more to come."""
+        self._timeout = timeout
         self._clock = clock
-        self._watch = StallWatch(timeout, clock())
+        self._since = clock()
+        self._progress = 0
 
     def over(self) -> bool:
-        """Whether the rest of the body doesn't matter. Raises StreamTimeout for an answer that has stalled."""
-        return self.reception.done or self._watch.over(self.reception, self._clock())
+        """Whether the rest of the body doesn't matter.
 
-    def feed(self, chunk: bytes) -> Items:
-        """What this chunk says."""
-        return self.reception.feed(chunk)
+        Raises StreamTimeout for an answer that goes on and says nothing: what keeps a connection alive isn't words.
+        """
+        reception, now = self.reception, self._clock()
+        if (progress := reception.progress) != self._progress:
+            self._progress, self._since = progress, now
+        elif self._timeout is not None and now - self._since > self._timeout:
+            if not reception.finished:
+                raise reception.silent(self._timeout)
+            return True
+        return reception.done
 
     def end(self) -> Items:
         """What the end of the body says: the Completion, at least. Nothing the second time."""

@@ -9,7 +9,7 @@ import pytest
 from cf_gemma import errors as e
 from cf_gemma.completion import TextDelta
 from cf_gemma.inflate import PIECE, Inflater
-from cf_gemma.reception import BODY_LIMIT, ERROR_BODY_LIMIT, Reception, StallWatch
+from cf_gemma.reception import BODY_LIMIT, ERROR_BODY_LIMIT, Reception
 from cf_gemma.request import HttpRequest
 from tests.core.wire import V_FAILED_CALL, sse, text_chunk
 
@@ -175,59 +175,6 @@ def test_a_cut_or_silent_stream_carries_what_had_come() -> None:
     whole = Reception(request, 200, {"content-type": "application/json"}, now=0.0)
     assert type(whole.cut("reset")) is e.ConnectionFailed
     assert type(whole.silent(5)) is e.RequestTimeout
-
-
-def test_stall_watch() -> None:
-    """Only what says something sets the clock back, a body's bytes too; without a limit nothing is ever overdue."""
-    request = HttpRequest("https://x.test", {}, b"", stream=True)
-    stream = Reception(request, 200, {"content-type": "text/event-stream"}, now=0.0)
-    body = Reception(request, 200, {"content-type": "application/json"}, now=0.0)
-    empty = [
-        {"choices": []},
-        {"choices": [{"delta": {"content": ""}}]},
-        {"choices": [{"delta": {"role": "assistant"}}]},
-    ]
-    for reception, words, noise in [
-        (stream, sse([text_chunk("a")], done=False), b": ping\n\n" + sse(empty, done=False)),
-        (body, b"{", b""),
-    ]:
-        watch = StallWatch(10.0, now=0.0)
-        assert not watch.over(reception, 10.0)
-        list(reception.feed(words))
-        assert not watch.over(reception, 15.0)
-        list(reception.feed(noise))
-        assert not watch.over(reception, 25.0)
-        with pytest.raises((e.StreamTimeout, e.RequestTimeout), match="10 s"):
-            watch.over(reception, 25.1)
-        list(reception.feed(words))
-        assert not watch.over(reception, 99.0)
-    assert not StallWatch(None, now=0.0).over(stream, 1e9)
-
-
-@pytest.mark.parametrize(
-    "chunk",
-    [{"choices": [{"delta": {}, "token_ids": [7]}]}, {"choices": [{"delta": {"mood": "x"}}]}, {"usage": {"n": 1}}],
-)
-def test_what_is_no_delta_is_progress_too(chunk: dict[str, object]) -> None:
-    """A model that says anything is at work, though there is nothing of it to hand out."""
-    stream = Reception(
-        HttpRequest("https://x.test", {}, b"", stream=True), 200, {"content-type": "text/event-stream"}, now=0
-    )
-    watch = StallWatch(10.0, now=0.0)
-    list(stream.feed(sse([chunk], done=False)))
-    assert not watch.over(stream, 11.0)
-
-
-def test_a_whole_answer_is_not_given_up() -> None:
-    """A stream that goes silent after its finish reason is over, and no error."""
-    stream = Reception(
-        HttpRequest("https://x.test", {}, b"", stream=True), 200, {"content-type": "text/event-stream"}, now=0
-    )
-    watch = StallWatch(10.0, now=0.0)
-    list(stream.feed(sse([text_chunk("a", "stop")], done=False)))
-    assert not watch.over(stream, 1.0)
-    assert watch.over(stream, 11.1)
-    assert stream.completion().text == "a"
 
 
 @pytest.mark.parametrize("kind", ["text/event-stream", "text/event-stream; charset=utf-8", ""])

@@ -12,6 +12,7 @@ from inline_snapshot import snapshot
 from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.utils.json import parse_partial_json
 from pydantic import BaseModel
@@ -162,11 +163,35 @@ def test_a_chunk_is_as_its_constructors_make_it(said: Delta, fields: dict[str, A
     made = ChatGenerationChunk(message=AIMessageChunk(response_metadata={"model_provider": "cloudflare"}, **fields))
     chunks = Chunks(MODEL)
     (one,), (other,) = list(chunks.of(said)), list(chunks.of(said))
-    assert one == made
+    assert alike(one, made)
+    assert alike(one.message, made.message)
     assert dumpd(one.message) == dumpd(made.message)
     for model, twin in [(one, other), (one.message, other.message)]:
         shared = [name for name, value in vars(model).items() if value is vars(twin)[name]]
         assert not [name for name in shared if isinstance(vars(model)[name], dict | list | BaseModel)]
+
+
+PIECE = st.sampled_from(
+    ['{"a": 1}', '{"a', "{", "}", " {", "\n", "[1]", '"x"', "1", "null", "", "a", '{"a": "b"', "tru"]
+)
+
+
+@given(
+    name=st.sampled_from([None, "tool"]),
+    call_id=st.sampled_from([None, "call_1"]),
+    pieces=st.lists(PIECE | st.text(max_size=5), max_size=4),
+)
+def test_a_piece_of_a_call_is_as_its_constructor_makes_it(
+    name: str | None, call_id: str | None, pieces: list[str]
+) -> None:
+    """Whether core's own parser reads a piece of arguments as a call, a broken one or nothing: the chunk is the same."""
+    arguments = "".join(pieces)
+    delta = ToolCallDelta(0, id=call_id, name=name, arguments=arguments)
+    (chunk,) = Chunks(MODEL).of(delta)
+    call = tool_call_chunk(name=name, args=arguments, id=call_id, index=0)
+    message = AIMessageChunk(content="", response_metadata={"model_provider": "cloudflare"}, tool_call_chunks=[call])
+    assert alike(chunk.message, message)
+    assert alike(chunk, ChatGenerationChunk(message=message))
 
 
 def test_usage_can_be_left_out() -> None:

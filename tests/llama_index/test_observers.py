@@ -1,15 +1,25 @@
 """What observers are told: events, callbacks, token counts, the rate limiter; each of them once a call."""
 
+from typing import Any
+
 import pytest
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.events import BaseEvent
-from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent
+from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatInProgressEvent, LLMChatStartEvent
+from llama_index.core.llms import callbacks
 
 from cf_gemma.emulator import Fault, Reply
 from cf_gemma.errors import GemmaError
 
-from .conftest import Call, Calls, Connect
+from .conftest import Call, Calls, Connect, Events
+
+
+def drop(response: dict[str, Any]) -> dict[str, Any]:
+    """A response without what differs from answer to answer: ids and times."""
+    return {name: value for name, value in response.items() if name not in ("raw", "additional_kwargs")}
+
 
 HELLO = [ChatMessage(role="user", content="hello")]
 
@@ -60,6 +70,43 @@ def test_what_observers_are_told(model: Connect, events: list[BaseEvent]) -> Non
     start = next(event for event in events if isinstance(event, LLMChatStartEvent))
     assert start.model_dict["model_name"] == llm.model
     assert emulator.api_token not in "".join(map(str, events))
+
+
+@pytest.mark.parametrize("method", ["chat", "complete", "stream_chat", "stream_complete"])
+def test_an_observer_changes_nothing(model: Connect, call: Call, method: str) -> None:
+    """A call that is observed answers as one that isn't, which runs without core's events."""
+    answers = []
+    for managers in ({}, {"callback_manager": CallbackManager([Calls()])}):
+        llm, _ = model([Reply("Four.", reasoning="Add.")], **managers)
+        answers.append(call(llm, method, HELLO if "chat" in method else "hello"))
+    unobserved, observed = (
+        [one.model_dump() for one in (answer if isinstance(answer, list) else [answer])] for answer in answers
+    )
+    assert [drop(one) for one in unobserved] == [drop(one) for one in observed]
+
+
+@pytest.mark.parametrize("where", ["root", "core's own"])
+def test_an_observer_anywhere_above_is_heard(model: Connect, where: str) -> None:
+    """A handler of the root dispatcher, or of the one that core's LLMs report to, gets each piece of the stream."""
+    dispatcher = get_dispatcher() if where == "root" else get_dispatcher("llama_index.core.llms.callbacks")
+    handler = Events(seen=[])
+    dispatcher.add_event_handler(handler)
+    try:
+        llm, _ = model([Reply("Four.")])
+        responses = list(llm.stream_chat(HELLO))
+    finally:
+        dispatcher.event_handlers.remove(handler)
+    pieces = [event for event in handler.seen if isinstance(event, LLMChatInProgressEvent)]
+    assert [piece.response.delta for piece in pieces] == [response.delta for response in responses]
+
+
+def test_a_call_without_an_observer_makes_no_events(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Core copies the messages into an event for each piece; where nobody listens, none is made."""
+    made = []
+    monkeypatch.setattr(callbacks, "LLMChatInProgressEvent", lambda **fields: made.append(fields))
+    llm, _ = model([Reply("Four.")])
+    assert list(llm.stream_chat(HELLO))
+    assert made == []
 
 
 def test_a_failed_call_ends_its_event(model: Connect, call: Call) -> None:

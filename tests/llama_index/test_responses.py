@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inline_snapshot import snapshot
-from llama_index.core.base.llms.types import ChatResponse, TextBlock, ThinkingBlock, ToolCallBlock
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
 
 from cf_gemma import (
     Choice,
@@ -45,6 +52,29 @@ def streamed(pieces: Iterable[Delta | Completion], **options: bool) -> list[Chat
     """What a stream of these pieces shows."""
     translate = StreamedChat(**options)
     return [response for piece in pieces if (response := translate(piece)) is not None]
+
+
+@given(text=st.text(max_size=3), reasoning=st.text(max_size=3), arguments=st.lists(st.text(max_size=3), max_size=3))
+def test_a_streamed_message_is_as_its_constructor_makes_it(text: str, reasoning: str, arguments: list[str]) -> None:
+    """What is copied from a checked message equals what core makes of the same, and has nothing to share."""
+    calls = [ToolCallDelta(index, f"id{index}", "add", piece) for index, piece in enumerate(arguments)]
+    *_, response = streamed([ReasoningDelta(reasoning), TextDelta(text), *calls])
+    blocks = [
+        *([ThinkingBlock(content=reasoning)] if reasoning else []),
+        *([TextBlock(text=text)] if text else []),
+        *(ToolCallBlock(tool_call_id=call.id, tool_name="add", tool_kwargs=call.arguments) for call in calls),
+    ]
+    dicts = [
+        {"id": call.id, "type": "function", "function": {"name": "add", "arguments": call.arguments}} for call in calls
+    ]
+    made = ChatMessage(
+        role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs={"tool_calls": dicts} if dicts else {}
+    )
+    assert alike(response.message, made)
+    assert all(map(alike, response.message.blocks, made.blocks))
+    *_, other = streamed([ReasoningDelta(reasoning), TextDelta(text), *calls])
+    assert not {id(block) for block in response.message.blocks} & {id(block) for block in other.message.blocks}
+    assert response.message.additional_kwargs is not other.message.additional_kwargs
 
 
 def test_a_whole_answer() -> None:
