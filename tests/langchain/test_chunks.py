@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from cf_gemma import Choice, Completion, InvalidToolCall, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta, Usage
 from langchain_cf_gemma.chunks import Chunks, breaking_suffix, to_completion, to_message, to_result
+from tests.alike import alike
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -181,10 +182,8 @@ PIECE = st.sampled_from(
     call_id=st.sampled_from([None, "call_1"]),
     pieces=st.lists(PIECE | st.text(max_size=5), max_size=4),
 )
-def test_a_piece_of_a_call_is_as_its_constructor_makes_it(
-    name: str | None, call_id: str | None, pieces: list[str]
-) -> None:
-    """Whether core's own parser reads a piece of arguments as a call, a broken one or nothing: the chunk is the same."""
+def test_a_piece_of_a_call_is_made_alike(name: str | None, call_id: str | None, pieces: list[str]) -> None:
+    """Whether core reads a piece of arguments as a call, a broken one or nothing: it is as its constructor makes it."""
     arguments = "".join(pieces)
     delta = ToolCallDelta(0, id=call_id, name=name, arguments=arguments)
     (chunk,) = Chunks(MODEL).of(delta)

@@ -16,9 +16,10 @@ from cf_gemma.errors import GemmaError
 from .conftest import Call, Calls, Connect, Events
 
 
-def drop(response: dict[str, Any]) -> dict[str, Any]:
-    """A response without what differs from answer to answer: ids and times."""
-    return {name: value for name, value in response.items() if name not in ("raw", "additional_kwargs")}
+def shown(answer: Any) -> list[dict[str, Any]]:
+    """The responses of an answer, without what differs from one to the next: ids and times."""
+    responses = answer if isinstance(answer, list) else [answer]
+    return [response.model_dump(exclude={"raw", "additional_kwargs"}) for response in responses]
 
 
 HELLO = [ChatMessage(role="user", content="hello")]
@@ -79,10 +80,7 @@ def test_an_observer_changes_nothing(model: Connect, call: Call, method: str) ->
     for managers in ({}, {"callback_manager": CallbackManager([Calls()])}):
         llm, _ = model([Reply("Four.", reasoning="Add.")], **managers)
         answers.append(call(llm, method, HELLO if "chat" in method else "hello"))
-    unobserved, observed = (
-        [one.model_dump() for one in (answer if isinstance(answer, list) else [answer])] for answer in answers
-    )
-    assert [drop(one) for one in unobserved] == [drop(one) for one in observed]
+    assert shown(answers[0]) == shown(answers[1])
 
 
 @pytest.mark.parametrize("where", ["root", "core's own"])

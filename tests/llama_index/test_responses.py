@@ -35,6 +35,7 @@ from llama_index_cf_gemma.responses import (
     completion_of,
     completion_response,
 )
+from tests.alike import alike
 
 USAGE = Usage(prompt_tokens=9, completion_tokens=7, total_tokens=16, cached_tokens=4, reasoning_tokens=3, neurons=2.0)
 ADD = ToolCall("c1", "add", '{"a": 1}', {"a": 1})
