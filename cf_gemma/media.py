@@ -107,6 +107,7 @@ class _Ready(NamedTuple):
 
 @lru_cache(maxsize=1_024)
 def _ready(source: _Source) -> _Ready | None:
+    """None for what has to be made anew. It is never what goes out: two texts of one hash don't become each other."""
     given = source.take()
     text, begin = _base64(given)
     info = _info(text, begin, None)
