@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from cf_gemma.client import AsyncGemma, Gemma
-from cf_gemma.completion import (
-    Choice,
-    Completion,
-    Delta,
-    InvalidToolCall,
-    ReasoningDelta,
-    TextDelta,
-    ToolCall,
-    ToolCallDelta,
-    Usage,
-)
-from cf_gemma.errors import GemmaError
-from cf_gemma.options import Options
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from cf_gemma.version import __version__
+
+if TYPE_CHECKING:
+    from cf_gemma.client import AsyncGemma, Gemma
+    from cf_gemma.completion import (
+        Choice,
+        Completion,
+        Delta,
+        InvalidToolCall,
+        ReasoningDelta,
+        TextDelta,
+        ToolCall,
+        ToolCallDelta,
+        Usage,
+    )
+    from cf_gemma.errors import GemmaError
+    from cf_gemma.options import Options
 
 __all__ = [
     "AsyncGemma",
@@ -34,3 +39,24 @@ __all__ = [
     "Usage",
     "__version__",
 ]
+
+if not TYPE_CHECKING:  # so that type checkers and editors go by the imports above
+    _HOMES = ("errors", "options", "completion", "client")
+
+    def __getattr__(name: str) -> object:
+        """Loads a public name, or a module, when it is first asked for: the command's help needs none."""
+        if name in __all__:
+            for home in _HOMES:
+                if name in (names := vars(import_module(f"{__name__}.{home}"))):
+                    globals()[name] = names[name]
+                    return names[name]
+        if not name.startswith("_"):
+            try:
+                return import_module(f"{__name__}.{name}")
+            except ModuleNotFoundError as error:
+                if error.name != f"{__name__}.{name}":
+                    raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

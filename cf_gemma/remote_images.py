@@ -90,8 +90,9 @@ def has_images(messages: object) -> bool:
 
 def addresses(messages: object) -> list[str]:
     """The web addresses of images in these messages, each once."""
-    found = (str(url["url"]) for url in _image_urls(messages))
-    return list(dict.fromkeys(url for url in found if url[:8].lower().startswith(("http://", "https://"))))
+    found = (image_url["url"] for image_url in _image_urls(messages))
+    texts = (url for url in found if isinstance(url, str))
+    return list(dict.fromkeys(url for url in texts if url[:8].lower().startswith(("http://", "https://"))))
 
 
 def inlined(messages: Sequence[Mapping[str, Any]], images: Mapping[str, bytes]) -> list[dict[str, Any]]:
@@ -128,7 +129,7 @@ def _image_url(part: object) -> dict[str, Any] | None:
         return None
     given = fields.get("image_url")
     image_url = {"url": given} if isinstance(given, str) else as_object(given) or {}
-    return image_url if isinstance(image_url.get("url"), str) else None
+    return image_url if isinstance(image_url.get("url"), str | bytes) else None
 
 
 def _inlined_part(part: object, images: Mapping[str, bytes]) -> object:

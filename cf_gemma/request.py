@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from cf_gemma.errors import InvalidRequest
 from cf_gemma.jsonobject import as_object
@@ -25,6 +25,13 @@ LEAST_TOKENS: Final = 256
 
 FORCED_CALL_TOKENS: Final = 4_096
 """A forced tool call with thinking and less room than this is refused with 8006 (cloudflare/ai#560)."""
+
+_PICTURES: Final[Any] = {0: {"messages": {"__all__": {"content": {"__all__": {"image_url": {"url"}}}}}}}
+"""Where pictures are in `[body, …]`, in the form of pydantic's `exclude`."""
+
+_NOT_JSON: Final = (
+    "the request can't be written as JSON: look for NaN, infinity, half a surrogate pair, or a Python object"
+)
 
 _OURS: Final = ("thinking", "extra_body", "extra_headers", "model")
 
@@ -91,6 +98,7 @@ def build(
     if stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True, **body.get("stream_options", {})}
+    _check_finite(body, extra)
     body.update(extra)
     return HttpRequest(
         url=url,
@@ -214,20 +222,26 @@ def _encoded_within_window(body: dict[str, Any]) -> bytes:
 
     The edge estimates four characters a token over the whole body and adds the limit (captured, code 5021).
     """
-    encoded = _encoded(body)
+    limit = body["max_tokens"]
+    # In front, where it can be written over.
+    encoded = _encoded({"max_tokens": limit, **body})
     room = max(LEAST_TOKENS, CONTEXT_WINDOW - len(encoded) // 4)
-    if body["max_tokens"] <= room:
-        return encoded
-    return _encoded({**body, "max_tokens": room})
+    return encoded if limit <= room else encoded.replace(b"%d" % limit, b"%d" % room, 1)
 
 
-def _encoded(body: dict[str, Any]) -> bytes:
+def _check_finite(body: dict[str, Any], extra: dict[str, Any]) -> None:
+    """Raises InvalidRequest for NaN and infinity. JSON has neither, and as texts they are longer than as numbers.
+
+    Long texts, which most of a request is, aren't looked through.
+    """
+    turns = [turn for turn in body.get("messages", ()) if len(turn) > 2 or not isinstance(turn["content"], str)]
+    numbers = [{**body, "messages": turns}, extra]
+    if len(_encoded(numbers, exclude=_PICTURES)) != len(_encoded(numbers, exclude=_PICTURES, inf_nan_mode="strings")):
+        raise InvalidRequest(_NOT_JSON)
+
+
+def _encoded(value: object, **mode: Any) -> bytes:
     try:
-        encoded = to_json(body)
-        if b"NaN" in encoded or b"Infinity" in encoded:
-            from_json(encoded, allow_inf_nan=False)
+        return to_json(value, **mode)
     except ValueError:
-        raise InvalidRequest(
-            "the request can't be written as JSON: look for NaN, infinity, half a surrogate pair, or a Python object"
-        ) from None
-    return encoded
+        raise InvalidRequest(_NOT_JSON) from None

@@ -26,6 +26,7 @@ _REASONING: Final = ("reasoning_content", "reasoning")
 def wire_messages(messages: str | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The messages to send; a str is one user message. The caller's own objects are left as they are.
 
+    - An image's `url` may be its bytes or their base64 text; what goes out is a `data:` URL, scaled down if need be.
     - Images in tool messages follow in one user message after the run of tool messages: only user messages may have
       images.
     - Reasoning stays only on assistant messages of the running tool loop, under both of its names: the model's
@@ -110,7 +111,7 @@ def _part(given: object, role: str, place: str) -> dict[str, Any]:
 
 def _image(image_url: object, place: str) -> dict[str, Any]:
     fields = {"url": image_url} if isinstance(image_url, str) else as_object(image_url) or {}
-    if not isinstance(fields.get("url"), str):
+    if not isinstance(fields.get("url"), str | bytes):
         raise UnsupportedContent(f"{place}: image_url must have a url")
     try:
         return {"type": "image_url", "image_url": {**fields, "url": media.fitted(fields["url"])}}
@@ -160,6 +161,8 @@ def _keep_reasoning_of_the_loop(turns: list[dict[str, Any]]) -> None:
     for turn in reversed(turns):
         if turn["role"] == "user":
             in_loop = False
+        if turn.keys().isdisjoint(_REASONING):
+            continue
         told: list[Any] = [turn.pop(name, None) for name in _REASONING]
         reasoning = next((text for text in told if text), None)
         if reasoning and in_loop and turn["role"] == "assistant" and turn.get("tool_calls"):

@@ -67,6 +67,8 @@ def reasoning_of(message: AIMessage) -> str:
     told = message.additional_kwargs.get("reasoning_content")
     if isinstance(told, str) and told:
         return told
+    if isinstance(message.content, str):
+        return ""
     blocks = [block for block in _blocks(message) if not isinstance(block, str) and block.get("type") in _REASONING]
     return "".join(block.get(block["type"]) or "" for block in blocks)
 
@@ -74,7 +76,10 @@ def reasoning_of(message: AIMessage) -> str:
 def _unpacked(messages: Iterable[BaseMessage]) -> Iterator[BaseMessage]:
     """The same conversation, with Anthropic's `tool_result` blocks as the tool messages that they are."""
     for message in messages:
-        blocks: Sequence[Block] = _blocks(message) if isinstance(message, HumanMessage) else ()
+        if isinstance(message.content, str) or not isinstance(message, HumanMessage):
+            yield message
+            continue
+        blocks = _blocks(message)
         results = [block for block in blocks if not isinstance(block, str) and block.get("type") == "tool_result"]
         if not results:
             yield message
@@ -128,7 +133,9 @@ def _result(message: ToolMessage) -> str | list[Part]:
 
 
 def _assistant(message: AIMessage) -> WireMessage:
-    wire: WireMessage = {"role": "assistant", "content": "".join(_assistant_text(message))}
+    content = message.content
+    text = content if isinstance(content, str) else "".join(_assistant_text(message))
+    wire: WireMessage = {"role": "assistant", "content": text}
     if calls := list(_tool_calls(message)):
         wire["tool_calls"] = calls
     if reasoning := reasoning_of(message):

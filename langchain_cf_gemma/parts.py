@@ -6,7 +6,6 @@ attach is refused with the remedy, because the model takes text and images only.
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -85,23 +84,18 @@ def unsupported(kind: object) -> UnsupportedContent:
 
 
 def _image(block: Mapping[str, Any]) -> Part:
-    """The image as it was given: the client below checks it, scales it and refuses addresses."""
+    """The image as it was given: the client below makes a data: URL of it, checks and scales it, refuses addresses."""
     wrapped = block.get("image_url")
     image_url = mapping_of(wrapped)
     source = mapping_of(block.get("source"))
     url = (wrapped if isinstance(wrapped, str) else image_url.get("url")) or block.get("url") or source.get("url")
     data = block.get("base64") or block.get("data") or source.get("data")
-    if isinstance(data, bytes):
-        data = base64.b64encode(data).decode()
-    if data:
-        mime_type = block.get("mime_type") or source.get("media_type") or "application/octet-stream"
-        url = f"data:{mime_type};base64,{data}"
-    if not url:
+    if not (data or url):
         raise UnsupportedContent(
             "An image block holds no image. Give its base64 text (`base64` with `mime_type`) or a data: URL; "
             "file ids can't be sent."
         )
-    part: Part = {"type": "image_url", "image_url": {"url": url}}
+    part: Part = {"type": "image_url", "image_url": {"url": data or url}}
     detail = image_url.get("detail") or block.get("detail") or mapping_of(block.get("extras")).get("detail")
     if detail:
         part["image_url"]["detail"] = detail

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from io import IOBase
 from typing import TYPE_CHECKING, Any, Final
 
@@ -133,7 +132,7 @@ def _parts(block: BaseContentBlock) -> list[Wire]:
         case TextBlock():
             return [_text(block.text)]
         case ImageBlock():
-            image_url = {"url": _image_url(block), **({"detail": block.detail} if block.detail else {})}
+            image_url = {"url": _image(block), **({"detail": block.detail} if block.detail else {})}
             return [{"type": "image_url", "image_url": image_url}]
         case DocumentBlock():
             return [_text(f"{block.title}:\n{_document_text(block)}")]
@@ -157,21 +156,20 @@ def _text(text: str) -> Wire:
     return {"type": "text", "text": text}
 
 
-def _image_url(block: ImageBlock) -> str:
-    """A data: URL, or the block's own URL. `block.resolve_image()` is not for URLs: it would fetch them, unguarded."""
+def _image(block: ImageBlock) -> bytes | str:
+    """Bytes, base64 or a URL, which cf_gemma takes all. Not by `block.resolve_image()`, which would fetch addresses."""
     if isinstance(block.image, IOBase):
         block.image.seek(0)
-        encoded = base64.b64encode(block.image.read())
+        data = block.image.read()
         block.image.seek(0)
-    elif block.image:
-        encoded = block.image
-    elif block.path is not None:
-        encoded = base64.b64encode(block.path.read_bytes())
-    elif block.url is not None:
+        return data
+    if block.image:
+        return block.image.decode("ascii")  # an ImageBlock keeps bytes as their base64
+    if block.path is not None:
+        return block.path.read_bytes()
+    if block.url is not None:
         return str(block.url)
-    else:
-        raise InvalidRequest("an ImageBlock has neither image, path nor url")
-    return f"data:{block.image_mimetype or 'image/png'};base64,{encoded.decode('ascii')}"
+    raise InvalidRequest("an ImageBlock has neither image, path nor url")
 
 
 def _document_text(block: DocumentBlock) -> str:

@@ -167,5 +167,24 @@ def test_importing_is_light(code: str) -> None:
     script = f"{code}; import sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603 - our own program
     loaded = set(done.stdout.split())
-    assert "cf_gemma.client" in loaded
+    assert "cf_gemma" in loaded
+    assert ("cf_gemma.client" in loaded) is ("Gemma" in code)
     assert loaded & HEAVY == set()
+
+
+def test_public_names_are_there_when_asked_for() -> None:
+    """After `import cf_gemma` alone each public name, and each module, is there, and nothing else seems to be."""
+    script = """
+import cf_gemma
+assert {*cf_gemma.__all__} <= {*dir(cf_gemma)}
+for name in cf_gemma.__all__:
+    assert getattr(cf_gemma, name) is vars(cf_gemma)[name]
+assert issubclass(cf_gemma.errors.RateLimited, cf_gemma.GemmaError)
+assert cf_gemma.media.sniff(b"") is None
+for name in ("Gema", "_nothing", "nothing"):
+    assert not hasattr(cf_gemma, name)
+from cf_gemma import *
+print(Gemma.__module__, Completion.__module__, Options.__module__, GemmaError.__module__)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603 - our own program
+    assert done.stdout.split() == [f"cf_gemma.{name}" for name in ("client", "completion", "options", "errors")]

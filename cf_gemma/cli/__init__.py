@@ -9,8 +9,9 @@ def main() -> None:
     """Runs the command line. Says in one line what to install when something is missing."""
     try:
         from cf_gemma.cli.app import app
+
+        app()
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise
         sys.exit(f"cf-gemma: {error.name} is missing; type: pip install 'cf-gemma[cli]'")
-    app()

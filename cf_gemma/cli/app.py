@@ -1,19 +1,27 @@
-"""The commands of `cf-gemma`, in one Typer app."""
+"""The commands of `cf-gemma`, in one Typer app; each is loaded when it is run, or asked for its help."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import cached_property
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand
+from typing_extensions import override
 
-from cf_gemma.cli import ask as ask_command
-from cf_gemma.cli import batch as batch_command
-from cf_gemma.cli import chat as chat_command
-from cf_gemma.cli import demo as demo_command
-from cf_gemma.cli import doctor as doctor_command
-from cf_gemma.cli import emulator as emulator_command
 from cf_gemma.cli.wording import flowing
 from cf_gemma.version import __version__
+
+SUMMARIES: Final = {
+    "ask": "Asks one question; the answer goes to the standard output.",
+    "batch": "Answers every row of a JSONL file; one JSON object a line in and out.",
+    "chat": "A conversation on the terminal, token by token; reasoning is dim.",
+    "demo": "Streams, extracts, calls a tool and answers from documents, with LangChain and LlamaIndex.",
+    "doctor": "Checks token, account, model and latency, and asks the service what its documentation leaves open.",
+    "emulator": "Runs a local Workers AI until Ctrl-C; point any client of the service at it.",
+}
+"""What each command does. The rest of its help is in its module, `cf_gemma.cli.<name>`."""
 
 app = typer.Typer(help="Gemma 4 on Cloudflare Workers AI.", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -33,9 +41,26 @@ def root(
     """Gemma 4 on Cloudflare Workers AI."""
 
 
-app.command(help=flowing(ask_command.HELP))(ask_command.ask)
-app.command(help=flowing(batch_command.HELP))(batch_command.batch)
-app.command(help=flowing(chat_command.HELP))(chat_command.chat)
-app.command(help=flowing(demo_command.HELP))(demo_command.demo)
-app.command(help=flowing(doctor_command.HELP))(doctor_command.doctor)
-app.command(help=flowing(emulator_command.HELP))(emulator_command.emulator)
+class Deferred(TyperCommand):
+    """A command of which only the summary is there until it is needed."""
+
+    @cached_property
+    def loaded(self) -> Any:
+        """The command itself."""
+        name = str(self.name)
+        module = import_module(f"cf_gemma.cli.{name}")
+        alone = typer.Typer(add_completion=False)
+        alone.command(name, help=flowing(f"{SUMMARIES[name]}\n\n{module.HELP}"))(getattr(module, name))
+        return typer.main.get_command(alone)
+
+    @override
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        return self.loaded.make_context(*args, **more)
+
+
+def _not_loaded() -> None:
+    raise AssertionError("the loaded command runs, not this one")
+
+
+for _name, _summary in SUMMARIES.items():
+    app.command(_name, help=_summary, cls=Deferred)(_not_loaded)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cf_gemma import Completion, Gemma, ReasoningDelta, TextDelta
+import cf_gemma
 from cf_gemma.cli.schema import read_schema, response_format
 from cf_gemma.cli.target import Echo, Local, MaxTokens, Model, System, Temperature, Thinking, target
 from cf_gemma.cli.wording import printable
@@ -19,8 +19,7 @@ from cf_gemma.media import image_part
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-HELP = """Asks one question; the answer goes to the standard output.
-
+HELP = """\
 What is piped in stands in front of the question as its context; without a question, it is the question.
 
 Exit codes: 0 a whole answer; 1 the service failed, or the answer isn't the JSON that was asked for; 2 refused before
@@ -66,7 +65,7 @@ def ask(
     }
     try:
         messages = _messages(text, image or [], system)
-        with target(local=local, echo=echo) as arguments, Gemma(**arguments, **options) as gemma:
+        with target(local=local, echo=echo) as arguments, cf_gemma.Gemma(**arguments, **options) as gemma:
             completion = _json(gemma, messages) if schema else _streamed(gemma, messages, reasoning=reasoning)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -83,7 +82,7 @@ def ask(
         raise typer.Exit(CUT_OFF)
 
 
-def _local_limit(completion: Completion, max_tokens: int | None) -> str:
+def _local_limit(completion: cf_gemma.Completion, max_tokens: int | None) -> str:
     """What cut an answer of --local, and what to do where something can be done."""
     from cf_gemma.emulator.engines.model_file import STAND_IN_TOKENS
 
@@ -119,16 +118,16 @@ def picture(path: Path) -> dict[str, Any]:
         raise InvalidRequest(f"image {path} can't be read: {error.strerror}") from None
 
 
-def _streamed(gemma: Gemma, messages: list[dict[str, Any]], *, reasoning: bool) -> Completion:
+def _streamed(gemma: cf_gemma.Gemma, messages: list[dict[str, Any]], *, reasoning: bool) -> cf_gemma.Completion:
     # Through a pipe the text goes as it is.
     shown = printable if sys.stdout.isatty() else str
     for item in gemma.stream(messages):
         match item:
-            case TextDelta():
+            case cf_gemma.TextDelta():
                 typer.echo(shown(item.text), nl=False)
-            case ReasoningDelta() if reasoning:
+            case cf_gemma.ReasoningDelta() if reasoning:
                 typer.secho(printable(item.text), nl=False, dim=True, err=True)
-            case Completion():
+            case cf_gemma.Completion():
                 typer.echo()
                 return item
             case _:
@@ -136,7 +135,7 @@ def _streamed(gemma: Gemma, messages: list[dict[str, Any]], *, reasoning: bool) 
     raise AssertionError("a stream ends with a Completion")
 
 
-def _json(gemma: Gemma, messages: list[dict[str, Any]]) -> Completion:
+def _json(gemma: cf_gemma.Gemma, messages: list[dict[str, Any]]) -> cf_gemma.Completion:
     completion = gemma.chat(messages)
     try:
         typer.echo(json.dumps(json.loads(completion.text), ensure_ascii=False))

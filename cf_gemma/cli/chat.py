@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from cf_gemma import Completion, Gemma, ReasoningDelta, TextDelta
+import cf_gemma
 from cf_gemma.cli.ask import picture
 from cf_gemma.cli.target import Echo, Local, MaxTokens, Model, System, Temperature, Thinking, target
 from cf_gemma.cli.wording import printable
@@ -22,8 +22,7 @@ from cf_gemma.errors import GemmaError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HELP = """A conversation on the terminal, token by token; reasoning is dim.
-
+HELP = """\
 Ctrl-C stops an answer and not the conversation; Ctrl-D, or /exit, ends it. /help lists what else there is.
 
 When what is said is piped in, the answers alone are on the standard output and everything else on the standard error,
@@ -72,7 +71,7 @@ def chat(
         with (
             target(local=local, echo=echo) as arguments,
             # One machine for the whole conversation: what was said is in its prompt cache.
-            Gemma(**arguments, session_affinity=uuid.uuid4().hex, **options) as gemma,
+            cf_gemma.Gemma(**arguments, session_affinity=uuid.uuid4().hex, **options) as gemma,
         ):
             conversation = Conversation(gemma, console, aside, system=system, fold=fold)
             conversation.run()
@@ -95,7 +94,7 @@ class Conversation:
     """
 
     def __init__(
-        self, gemma: Gemma, console: Console, aside: Console, *, system: str | None = None, fold: bool = False
+        self, gemma: cf_gemma.Gemma, console: Console, aside: Console, *, system: str | None = None, fold: bool = False
     ) -> None:
         self._gemma, self._console, self._aside, self._fold = gemma, console, aside, fold
         self._apart = aside is not console
@@ -170,19 +169,19 @@ class Conversation:
             self._messages = [*asked, {"role": "assistant", "content": "".join(heard)}]
             self._images = []
 
-    def _listen(self, messages: list[dict[str, Any]], heard: list[str]) -> Completion:
+    def _listen(self, messages: list[dict[str, Any]], heard: list[str]) -> cf_gemma.Completion:
         self._reasoning = ""
         with closing(self._gemma.stream(messages)) as items:
             for item in items:
                 match item:
-                    case ReasoningDelta():
+                    case cf_gemma.ReasoningDelta():
                         self._think(item.text)
-                    case TextDelta():
+                    case cf_gemma.TextDelta():
                         if self._reasoning and not heard:
                             self._aside.print("\n")
                         heard.append(item.text)
                         self._console.out(printable(item.text), end="", highlight=False)
-                    case Completion():
+                    case cf_gemma.Completion():
                         self._console.print()
                         if self._apart and self._reasoning and not heard:
                             self._aside.print()
@@ -198,7 +197,7 @@ class Conversation:
         if not self._fold:
             self._aside.out(printable(text), style="dim", end="", highlight=False)
 
-    def _tell_usage(self, answer: Completion) -> None:
+    def _tell_usage(self, answer: cf_gemma.Completion) -> None:
         facts: list[str] = []
         if answer.finish_reason == "length":
             facts.append("cut off by max_tokens")

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from cf_gemma.emulator import LlamaEngine, ScriptedEngine
 
 
-HELP = """Runs a local Workers AI until Ctrl-C; point any client of the service at it.
-
+HELP = """\
 What answers by default is a small language model, which calls a tool only when the request requires one, and never
 shows reasoning. With --reply, or --engine scripted, it is a script.
 

@@ -10,7 +10,6 @@ import typer
 
 from cf_gemma.cli.emulator import echo_reply
 from cf_gemma.errors import ConfigurationError
-from cf_gemma.settings import ACCOUNT_VARIABLES, TOKEN_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -44,6 +43,9 @@ def check_credentials(account: str | None = None, token: str | None = None, *, i
 
 def missing_credentials(account: str | None = None, token: str | None = None) -> list[str]:
     """The variables that are not set, and neither given, each with what belongs there."""
+    # Here, so that a command's help doesn't load the client.
+    from cf_gemma.settings import ACCOUNT_VARIABLES, TOKEN_VARIABLES
+
     needed = (
         (account, ACCOUNT_VARIABLES, "32 hexadecimal digits, from the dashboard"),
         (token, TOKEN_VARIABLES, 'a token with the permission "Workers AI"'),

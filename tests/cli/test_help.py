@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 import typer
 
-from cf_gemma.cli.app import app
+from cf_gemma.cli.app import SUMMARIES, app
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Shell
 
 COMMANDS = {
-    name: [option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)]
+    name: [option for parameter in command.loaded.params for option in (*parameter.opts, *parameter.secondary_opts)]
     for name, command in vars(typer.main.get_command(app))["commands"].items()
 }
 """The options of each command."""
@@ -37,6 +39,45 @@ def test_all_commands(shell: Shell) -> None:
     told = shell.run("--help", COLUMNS="200").stdout
     assert set(COMMANDS) == {"ask", "batch", "chat", "demo", "doctor", "emulator"}
     assert all(re.search(rf"\b{command} +[A-Z]", told) for command in COMMANDS)
+
+
+def loaded(*arguments: str) -> set[str]:
+    """The modules of ours, and the libraries, that are there when the help has been shown."""
+    script = """
+import atexit, sys
+from cf_gemma.cli import main
+atexit.register(lambda: print("\\nmodules:", *sys.modules))
+main()
+"""
+    command = [sys.executable, "-c", script, *arguments, "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own program
+    return set(told.rpartition("modules:")[2].split())
+
+
+def test_help_loads_no_command() -> None:
+    """The list of commands is shown without loading any of them, the client, or what these stand on."""
+    there = loaded()
+    assert "typer" in there
+    assert {name for name in there if name.startswith("cf_gemma")} == {
+        *("cf_gemma", "cf_gemma.version", "cf_gemma.cli", "cf_gemma.cli.app", "cf_gemma.cli.wording")
+    }
+    assert there.isdisjoint({"pydantic", "pydantic_core", "httpx", "asyncio", "ssl"})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_loads_no_client(command: str) -> None:
+    """A command's help is shown without loading the client, another command's work, or the network's libraries."""
+    there = loaded(command)
+    assert f"cf_gemma.cli.{command}" in there
+    client = {f"cf_gemma.{name}" for name in ("client", "settings", "request", "completion", "transport", "emulator")}
+    assert there.isdisjoint({*client, "cf_gemma.cli.batch.run", "httpx", "asyncio", "ssl", "sqlite3"})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_begins_with_the_summary(shell: Shell, command: str) -> None:
+    """A command's help begins with what the list of commands says of it."""
+    told = " ".join(shell.run(command, "--help", COLUMNS="200").stdout.split())
+    assert SUMMARIES[command] in told
 
 
 @pytest.mark.parametrize("command", ["ask", "batch", "chat"])

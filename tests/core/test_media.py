@@ -1,20 +1,27 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import io
+import random
+import re
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cf_gemma import media
 from cf_gemma.errors import UnsupportedContent
 from cf_gemma.media import ImageInfo, fitted, image_part, sniff
 from cf_gemma.model import IMAGE_BYTES, IMAGE_LONGEST_SIDE
 from tests.core.images import data_url, opened, picture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KINDS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 MODES = [("PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")] + [
@@ -79,6 +86,127 @@ def test_odd_spellings_of_a_data_url_are_made_straight(text: str) -> None:
     """Upper case and white space, which others might not read, don't go out."""
     data = picture()
     assert fitted(text.format(base64.encodebytes(data).decode())) == data_url(data)
+
+
+def test_bits_that_stand_for_nothing_go_out_as_zeros() -> None:
+    """Before padding, base64 has bits of no meaning; the one spelling that everybody takes goes out."""
+    padding = -len(picture()) % 3 or 3
+    data = picture() + b"x" * ((padding + 1) % 3)
+    text = base64.b64encode(data).decode()
+    assert text.endswith("=")
+    odd = re.sub(r"(.)(=+)$", lambda end: chr(ord(end[1]) + 1) + end[2], text)
+    assert base64.b64decode(odd) == data
+    assert fitted(odd) == fitted(data_url(data).replace(text, odd)) == data_url(data)
+
+
+def test_a_size_that_stands_far_behind_is_found() -> None:
+    """What an editor wrote into a JPEG may stand before its size."""
+    data = picture("JPEG", (300, 77), comment=b"x" * 60_000)
+    assert fitted(base64.b64encode(data).decode()) == data_url(data, "image/jpeg")
+
+
+def large(kind: str = "PNG", side: int = 300) -> bytes:
+    """An image that no other test has, of which all bytes count."""
+    return picture(kind, (side, side), "RGB", noise=True) + random.randbytes(3)
+
+
+def test_what_fits_is_neither_decoded_nor_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image that can go out as it is costs a look at its head and at its characters, however large it is."""
+    lengths: list[int] = []
+    for module, name in ((binascii, "a2b_base64"), (base64, "b64encode")):
+        monkeypatch.setattr(module, name, _noting(lengths, getattr(module, name)))
+    data = large()
+    text = binascii.b2a_base64(data, newline=False).decode()
+    assert fitted(f"data:image/png;base64,{text}") == fitted(text) == f"data:image/png;base64,{text}"
+    assert len(text) > 100_000
+    assert lengths
+    assert sum(lengths) < 10_000
+
+
+def _noting(lengths: list[int], function: Callable[[Any], Any]) -> Callable[..., Any]:
+    def noted(given: Any, **options: Any) -> Any:
+        lengths.append(len(given))
+        return function(given, **options)
+
+    return noted
+
+
+SOURCES: dict[str, Callable[[], bytes | str]] = {
+    "a data: URL": lambda: data_url(large()),
+    "its base64": lambda: base64.b64encode(large()).decode(),
+    "its bytes": large,
+    "in lines": lambda: base64.encodebytes(large()).decode(),
+    "wrongly declared": lambda: data_url(large(), "image/gif"),
+    "to be scaled": lambda: data_url(large(side=1_100)),
+    "bytes to be scaled": lambda: large(side=1_100),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_an_image_is_looked_at_once(source: Callable[[], bytes | str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conversation is sent with each of its turns, so an image that was sent isn't looked at, or scaled, again."""
+    looks: list[int] = []
+    monkeypatch.setattr(media, "sniff", _noting(looks, sniff))
+    given = source()
+    url = fitted(given)
+    seen = len(looks)
+    assert seen
+    assert fitted(given[:5] + given[5:]) == url  # pyright: ignore[reportOperatorIssue] - both of one type
+    assert len(looks) == seen
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_to_remember_an_image_does_not_keep_it(source: Callable[[], bytes | str]) -> None:
+    """What was found is remembered and not the image, which may be large, and private."""
+    given = source()
+    before = sys.getrefcount(given)
+    assert fitted(given).startswith("data:image/")
+    assert sys.getrefcount(given) == before
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of images that were scaled down the latest 32 are remembered: the one before them is scaled anew."""
+    images = [large("GIF", 20) for _ in range(33)]
+    for image in images:
+        fitted(image)
+    looks: list[int] = []
+    monkeypatch.setattr(media, "sniff", _noting(looks, sniff))
+    fitted(images[1])
+    assert looks == []
+    fitted(images[0])
+    assert looks == [len(images[0])]
+
+
+@pytest.mark.parametrize("text", ["AAAA", "not base64!", "https://host.test/a.png"])
+def test_a_refusal_is_repeated(text: str) -> None:
+    """What was refused is refused again."""
+    for _ in range(2):
+        with pytest.raises(UnsupportedContent):
+            fitted(text)
+
+
+@given(st.sampled_from([picture(kind) for kind in KINDS]) | st.binary(max_size=30), st.data())
+def test_base64_is_what_python_takes_for_it(data: bytes, draw: st.DataObject) -> None:
+    """Whatever is done to the text of an image, it is read as Python's strict decoder reads it, or refused."""
+    characters = list(base64.b64encode(data).decode())
+    for _ in range(draw.draw(st.integers(0, 3))):
+        place = draw.draw(st.integers(0, len(characters)))
+        characters[place : place + draw.draw(st.integers(0, 2))] = draw.draw(st.text("Az+/=-_ \n,é", max_size=2))
+    text = "".join(characters)
+    try:
+        decoded = binascii.a2b_base64("".join(text.split()).encode("ascii"), strict_mode=True)
+    except ValueError:
+        with pytest.raises(UnsupportedContent, match="base64"):
+            fitted(text)
+        return
+    assert _outcome(text) == _outcome(f"data:image/png;base64,{text}") == _outcome(decoded)
+
+
+def _outcome(source: bytes | str) -> str:
+    try:
+        return fitted(source)
+    except UnsupportedContent as error:
+        return str(error)
 
 
 def test_detail_is_passed_on() -> None:
@@ -214,6 +342,7 @@ def test_without_pillow_the_remedy_is_named() -> None:
     script = """
 import sys
 sys.modules["PIL"] = None
+from cf_gemma import media
 from cf_gemma.errors import UnsupportedContent
 from cf_gemma.media import image_part
 small, large = (bytes.fromhex(text) for text in sys.argv[1:])

@@ -22,8 +22,17 @@ def _resolved(*addresses: str) -> list[tuple[Any, ...]]:
     return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443)) for address in addresses]
 
 
-def _question(url: str = URL) -> list[dict[str, Any]]:
+def _question(url: bytes | str = URL) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url, "detail": "low"}}]}]
+
+
+def test_images_that_are_no_addresses() -> None:
+    """Images that are here already take a while, too, but are not asked for."""
+    text = base64.b64encode(RED_SQUARE).decode()
+    for image in (RED_SQUARE, text, f"data:image/png;base64,{text}"):
+        assert remote_images.has_images(_question(image))
+        assert remote_images.addresses(_question(image)) == []
+    assert remote_images.addresses([*_question(), *_question(b"GIF8")]) == [URL]
 
 
 class Web:

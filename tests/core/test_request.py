@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import math
@@ -9,12 +10,14 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import to_json
 
 from cf_gemma.errors import ConfigurationError, GemmaError, InvalidRequest
 from cf_gemma.model import MODEL
 from cf_gemma.parameters import merged
 from cf_gemma.request import HttpRequest, build
 from cf_gemma.settings import Settings
+from tests.core.images import data_url, picture
 
 Body = dict[str, Any]
 
@@ -316,6 +319,88 @@ def test_a_server_of_one_s_own_has_a_schema_of_its_own() -> None:
     assert json.loads(build(own, "hi", {"response_format": regex}).body)["response_format"] == regex
     with pytest.raises(InvalidRequest, match="What the schema doesn't have goes into extra_body"):
         body("hi", response_format=regex)
+
+
+def _holed(**fields: Any) -> list[Body]:
+    return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_url(picture()), **fields}}]}]
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    ("messages", "options"),
+    [
+        ([{"role": "user", "content": "hi", "weight": 0}], {}),
+        (_holed(detail=0), {}),
+        ([*HI, {"role": "assistant", "content": "", "tool_calls": [
+            {"id": "a", "function": {"name": "f"}, "score": [0]}]}], {}),
+        ("hi", {"tools": [{**tool(), "weight": 0}]}),
+        ("hi", {"metadata": {"a": [{"b": 0}]}}),
+        ("hi", {"extra_body": {"messages": _holed(url=0)}}),
+        (None, {"prompt": "hi", "extra_body": {"messages": _holed(url=0)}}),
+    ],
+    ids=["message", "image", "call", "tool", "metadata", "messages of extra_body", "prompt"],
+)  # fmt: skip
+def test_a_bad_number_is_found_wherever_it_hides(messages: Any, options: Body, number: float) -> None:
+    """A number that JSON hasn't is refused in every corner of a request, beside texts and images that aren't read."""
+    under = settings()
+
+    def sent(number: float) -> HttpRequest:
+        filled = _with(number, [messages, options])
+        return request(filled[0], under=under, **filled[1])
+
+    assert b"NaN" not in sent(0.5).body
+    with pytest.raises(InvalidRequest, match="NaN, infinity"):
+        sent(number)
+
+
+def _with(number: float, value: Any) -> Any:
+    """The same with this number in the place of zeros."""
+    if isinstance(value, list):
+        return [_with(number, item) for item in value]
+    if isinstance(value, dict):
+        return {name: _with(number, item) for name, item in value.items()}
+    return number if value == 0 else value
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes of JSON were written at a time."""
+    lengths: list[int] = []
+
+    def write(value: Any, **mode: Any) -> bytes:
+        body = to_json(value, **mode)
+        lengths.append(len(body))
+        return body
+
+    monkeypatch.setattr("cf_gemma.request.to_json", write)
+    return lengths
+
+
+def test_a_body_is_written_once_and_never_read(written: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is long in a request is gone through once, also where an image's base64 reads like a bad number."""
+
+    def read(*_: Any, **__: Any) -> None:
+        raise AssertionError("the body was parsed")
+
+    for reader in ("cf_gemma.request.from_json", "pydantic_core.from_json", "json.loads"):
+        monkeypatch.setattr(reader, read, raising=False)
+    image = picture() + b"x" * (-len(picture()) % 3) + base64.b64decode("NaN+Infinity") * 20_000
+    answer = {"role": "assistant", "content": "NaN is no number, and Infinity isn't, either. " * 3_000}
+    sent = request([*_holed(url=data_url(image)), answer] * 2)
+    assert b"NaN+Infinity" in sent.body
+    assert len(sent.body) > 700_000
+    assert sum(written) < len(sent.body) + 2_000
+
+
+def test_a_lowered_limit_is_written_over(written: list[int]) -> None:
+    """Where our own limit gives way, the body isn't written again for it, and all else in it stays."""
+    text = "16384 " * 165_000
+    sent = request(text)
+    content = json.loads(sent.body)
+    assert content["max_tokens"] == pytest.approx(256_000 - len(sent.body) // 4, abs=1)
+    assert 256 < content["max_tokens"] < 16_384
+    assert content["messages"] == [{"role": "user", "content": text}]
+    assert sum(written) < len(sent.body) + 2_000
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity NaN", '{"x": NaN}'])

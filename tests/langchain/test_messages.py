@@ -169,6 +169,7 @@ def test_turn(message: BaseMessage, wire: dict[str, Any]) -> None:
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": DATA_URL}}
+IMAGE_AS_BASE64 = {"type": "image_url", "image_url": {"url": PNG}}
 
 PARTS: list[tuple[str, Any, dict[str, Any]]] = [
     ("plain string", "a cat", {"type": "text", "text": "a cat"}),
@@ -185,16 +186,20 @@ PARTS: list[tuple[str, Any, dict[str, Any]]] = [
     ),
     ("chat completions' image", {"type": "image_url", "image_url": {"url": DATA_URL}}, IMAGE),
     ("chat completions' image, short", {"type": "image_url", "image_url": DATA_URL}, IMAGE),
-    ("v1 image", {"type": "image", "base64": PNG, "mime_type": "image/png", "id": "lc_1"}, IMAGE),
+    ("v1 image", {"type": "image", "base64": PNG, "mime_type": "image/png", "id": "lc_1"}, IMAGE_AS_BASE64),
     ("v1 image with a data URL", {"type": "image", "url": DATA_URL}, IMAGE),
-    ("v0 image", {"type": "image", "source_type": "base64", "data": PNG, "mime_type": "image/png"}, IMAGE),
-    ("bytes", {"type": "image", "base64": base64.b64decode(PNG), "mime_type": "image/png"}, IMAGE),
+    ("v0 image", {"type": "image", "source_type": "base64", "data": PNG, "mime_type": "image/png"}, IMAGE_AS_BASE64),
+    (
+        "bytes",
+        {"type": "image", "base64": base64.b64decode(PNG), "mime_type": "image/png"},
+        {"type": "image_url", "image_url": {"url": base64.b64decode(PNG)}},
+    ),
     (
         "Anthropic's image",
         {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
-        IMAGE,
+        IMAGE_AS_BASE64,
     ),
-    ("Google's image", {"type": "media", "mime_type": "image/png", "data": PNG}, IMAGE),
+    ("Google's image", {"type": "media", "mime_type": "image/png", "data": PNG}, IMAGE_AS_BASE64),
     (
         "image with its detail",
         {"type": "image", "url": DATA_URL, "extras": {"detail": "low"}},
@@ -205,7 +210,10 @@ PARTS: list[tuple[str, Any, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("block", "part"), [row[1:] for row in PARTS], ids=[row[0] for row in PARTS])
 def test_part(block: Any, part: dict[str, Any]) -> None:
-    """Text and images of every dialect become chat-completions parts, in people's messages and in tool results."""
+    """Text and images of every dialect become chat-completions parts, in people's messages and in tool results.
+
+    An image stands there as it was given: the client below makes a data: URL of bytes and of base64.
+    """
     assert to_wire([HumanMessage([block])]) == [{"role": "user", "content": [part]}]
     tool = ToolMessage("", tool_call_id="1").model_copy(update={"content": [block]})
     assert to_wire([tool])[0]["content"] == [part]

@@ -17,6 +17,8 @@ from langchain_cf_gemma.errors import UnsupportedContent
 from tests.langchain.conftest import watched
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.langchain.conftest import Emulate
 
 
@@ -39,6 +41,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "v0": {"type": "image", "source_type": "base64", "data": SQUARE, "mime_type": "image/png"},
     "chat completions": {"type": "image_url", "image_url": {"url": DATA_URL}},
     "Anthropic": {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": SQUARE}},
+    "bytes": {"type": "image", "base64": base64.b64decode(SQUARE), "mime_type": "image/png"},
     "wrong type": {"type": "image", "base64": SQUARE, "mime_type": "image/jpeg"},
 }
 
@@ -55,15 +58,17 @@ async def test_image(emulate: Emulate, image: dict[str, Any]) -> None:
         assert turn == {"role": "user", "content": [{"type": "text", "text": "What colour?"}, SENT]}
 
 
-async def test_scaling_blocks_no_loop(emulate: Emulate) -> None:
+@pytest.mark.parametrize("form", [str, base64.b64decode], ids=["base64", "bytes"])
+async def test_scaling_blocks_no_loop(emulate: Emulate, form: Callable[[str], bytes | str]) -> None:
     """While a large image is scaled down, other tasks of the event loop run."""
     emulated = emulate(["Grey."] * 2)
     await emulated.model.ainvoke("Hi")
-    image = {"type": "image", "base64": png(6000), "mime_type": "image/png"}
+    large = png(6000)
+    image = {"type": "image", "base64": form(large), "mime_type": "image/png"}
     answer, longest, whole = await watched(emulated.model.ainvoke([HumanMessage([image])]))
     assert answer.text == "Grey."
     assert longest < whole / 2
-    assert image["base64"] not in str(emulated.body)
+    assert large not in str(emulated.body)
 
 
 async def test_image_in_a_tool_result(emulate: Emulate) -> None:

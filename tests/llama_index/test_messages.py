@@ -25,12 +25,14 @@ from llama_index.core.base.llms.types import (
 from pydantic import BaseModel
 
 from cf_gemma.errors import InvalidRequest, UnsupportedContent
+from cf_gemma.media import fitted
 from llama_index_cf_gemma.messages import to_wire
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAFklEQVR42mNocFAgCTGMahjVMHw1AAB3KeABgCE/BAAAAABJRU5ErkJggg=="
 )
-PNG_URL = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+PNG_TEXT = base64.b64encode(PNG).decode()
+PNG_URL = f"data:image/png;base64,{PNG_TEXT}"
 
 
 def system(text: str) -> ChatMessage:
@@ -107,28 +109,29 @@ def test_an_empty_message_is_sent_as_empty_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "image",
+    ("image", "wire"),
     [
-        {"image": PNG},
-        {"image": base64.b64encode(PNG)},
-        {"image": io.BytesIO(PNG), "image_mimetype": "image/png"},
-        {"url": PNG_URL},
+        ({"image": PNG}, PNG_TEXT),
+        ({"image": base64.b64encode(PNG)}, PNG_TEXT),
+        ({"image": io.BytesIO(PNG), "image_mimetype": "image/png"}, PNG),
+        ({"url": PNG_URL}, PNG_URL),
     ],
     ids=["bytes", "base64", "file", "data-url"],
 )
-def test_images_become_data_urls(image: dict) -> None:
-    """Every way to hold an image gives the same part, twice in a row."""
+def test_images_go_as_they_are_held(image: dict, wire: bytes | str) -> None:
+    """Every way to hold an image gives what cf_gemma makes the same data: URL of, twice in a row."""
     message = user([TextBlock(text="look"), ImageBlock(**image, detail="low")])
-    part = {"type": "image_url", "image_url": {"url": PNG_URL, "detail": "low"}}
+    part = {"type": "image_url", "image_url": {"url": wire, "detail": "low"}}
     for _ in range(2):
         assert to_wire([message])[0]["content"] == [{"type": "text", "text": "look"}, part]
+    assert fitted(wire) == PNG_URL
 
 
 def test_an_image_by_path(tmp_path) -> None:
     """A path is read when the message is sent."""
     path = tmp_path / "picture.png"
     path.write_bytes(PNG)
-    assert to_wire([user([ImageBlock(path=path)])])[0]["content"][0]["image_url"] == {"url": PNG_URL}
+    assert to_wire([user([ImageBlock(path=path)])])[0]["content"][0]["image_url"] == {"url": PNG}
 
 
 def test_an_image_url_is_not_fetched() -> None:
@@ -149,7 +152,7 @@ def test_images_of_a_tool_result_stay_with_it() -> None:
     wire = to_wire([user("?"), called(add_call()), result(blocks, "c1")])
     assert wire[2]["content"] == [
         {"type": "text", "text": "a chart"},
-        {"type": "image_url", "image_url": {"url": PNG_URL}},
+        {"type": "image_url", "image_url": {"url": PNG_TEXT}},
     ]
 
 

@@ -13,13 +13,11 @@ from rich.console import Console
 
 from cf_gemma.cli.target import missing_credentials
 from cf_gemma.errors import GemmaError
-from cf_gemma.settings import BASE_URL
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-HELP = """Streams, extracts, calls a tool and answers from documents, with LangChain and LlamaIndex.
-
+HELP = """\
 With CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN set the service answers, for less than a cent; otherwise, or with
 --local, a small language model behind a local emulator.
 
@@ -62,6 +60,8 @@ def demo(
 
 
 def _run(console: Console, target: Target) -> None:
+    from cf_gemma.settings import BASE_URL
+
     with console.status("Loading LangChain"):
         from cf_gemma.cli.demo import langchain_part
     langchain_part.show(console, target.arguments)
@@ -82,6 +82,8 @@ def _run(console: Console, target: Target) -> None:
 
 def _answering() -> str:
     """What answers when credentials are set."""
+    from cf_gemma.settings import BASE_URL
+
     url = os.environ.get(_VARIABLES[2], BASE_URL)
     return "Gemma 4 on Cloudflare Workers AI." if url == BASE_URL else f"Whatever it is that answers at {url}."
 

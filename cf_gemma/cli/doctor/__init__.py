@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from cf_gemma.cli.doctor.examination import Examination, Finding
 
-HELP = """Checks token, account, model and latency, and asks the service what its documentation leaves open.
-
+HELP = """\
 The questions are those of docs/fidelity.md. It costs a fraction of a cent, says how much first, and asks. What it saw
 goes to a JSON report without credentials, which takes the place of an earlier report, but not of any other file.
 
