@@ -10,17 +10,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 
-from benchmarks.measurement import Costs, Crew, contestants, measured
+from benchmarks import commands
+from benchmarks.measurement import Contestant, Costs, Crew, contestants, measured
 from benchmarks.processes import Server
-from benchmarks.rows import ROWS
+from benchmarks.rows import ROWS, Row
 from benchmarks.table import table
 from benchmarks.targets import PEERS
 
-
 ROUNDS = 30
-QUICK_ROUNDS = 4
+QUICK_ROUNDS = 3
 
 
 def arguments() -> argparse.Namespace:
@@ -52,11 +53,24 @@ def main() -> None:
     with Server() as server, Crew(server.root) as crew:
         for row in ROWS:
             if row.name in options.rows:
-                print(row.title, file=sys.stderr, flush=True)
-                results.append(measured(row, crew, everybody, options.rounds))
+                begun = time.monotonic()
+                results.append(_measured(row, crew, everybody, options.rounds))
+                print(f"{row.title}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
     print(table(results, list(trees)))
     if options.json:
         options.json.write_text(json.dumps([_figures(costs) for costs in results], indent=1))
+
+
+def _measured(row: Row, crew: Crew, everybody: list[Contestant], rounds: int) -> Costs:
+    match row.measure:
+        case "calls":
+            return measured(row, crew, everybody, rounds)
+        case "imports":
+            return commands.imports(row, everybody, rounds)
+        case "help":
+            return commands.help_page(row, everybody, rounds)
+        case "bulk":
+            return commands.bulk(row, everybody, rounds, crew.root)
 
 
 def _figures(costs: Costs) -> dict[str, object]:

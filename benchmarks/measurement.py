@@ -12,7 +12,7 @@ from benchmarks.processes import ROOT, Failed, Lost, Worker
 from benchmarks.targets import MINIMA, PEERS, installed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from benchmarks.rows import Row
     from benchmarks.samples import Sample
@@ -52,7 +52,7 @@ def contestants(trees: Mapping[str, Path]) -> list[Contestant]:
 
 @dataclass
 class Costs:
-    """What a row has shown: for each sample, for each contestant, a figure of each round."""
+    """What a row has shown: for each sample, for each contestant, seconds in each round."""
 
     row: Row
     rounds: dict[str, dict[str, dict[int, float]]] = field(default_factory=dict)
@@ -60,13 +60,10 @@ class Costs:
     """The most that a contestant's process grew by, in MB."""
     lost: dict[str, str] = field(default_factory=dict)
 
-    def add(self, sample: Sample, name: str, number: int, cost: Mapping[str, float]) -> None:
-        """One turn. Seconds by the clock for a first text, else seconds of processor time for each unit."""
-        self.memory[name] = max(cost["memory"], self.memory.get(name, 0.0))
-        if number == 0:  # it warms up
-            return
-        figure = cost["wall"] if sample.action == "first" else cost["cpu"] / sample.units
-        self.rounds.setdefault(sample.name, {}).setdefault(name, {})[number] = figure
+    def add(self, sample: str, name: str, number: int, seconds: float) -> None:
+        """One turn; those of the first round, 0, only warm up."""
+        if number:
+            self.rounds.setdefault(sample, {}).setdefault(name, {})[number] = seconds
 
     def cost(self, name: str) -> float | None:
         """The median in seconds, of the dearest sample."""
@@ -91,16 +88,20 @@ class Costs:
 
 
 class Crew:
-    """The workers, started when first needed."""
+    """The workers."""
 
     def __init__(self, root: str) -> None:
-        self._root = root
+        self.root = root
         self._workers: dict[str, Worker] = {}
+
+    def start(self, contestants: Sequence[Contestant]) -> None:
+        """Starts those that don't run yet, all at once."""
+        for one in contestants:
+            if one.name not in self._workers:
+                self._workers[one.name] = Worker(one.target, self.root, one.tree)
 
     def worker(self, contestant: Contestant) -> Worker:
         """The worker of a contestant."""
-        if contestant.name not in self._workers:
-            self._workers[contestant.name] = Worker(contestant.target, self._root, contestant.tree)
         return self._workers[contestant.name]
 
     def close(self) -> None:
@@ -117,31 +118,36 @@ class Crew:
 
 def measured(row: Row, crew: Crew, everybody: list[Contestant], rounds: int) -> Costs:
     """The costs of a row. A client of ours, or a minimum, that loses something is an error."""
+    taking_part = [one for one in everybody if one.target in row.targets]
     if row.fresh:
         crew.close()
+    crew.start(taking_part)
     costs = Costs(row)
-    for number in range((rounds + 2) // 3 + 1 if row.heavy else rounds + 1):
+    for number in range((max(rounds // 5, 1) if row.heavy else rounds) + 1):
         for sample in row.samples:
-            for contestant in _order(row, everybody, number):
+            for contestant in _order(taking_part, number):
                 if contestant.name not in costs.lost:
                     _take_turn(costs, crew.worker(contestant), contestant, sample, number)
-    if row.fresh:
-        crew.close()
     return costs
 
 
 def _take_turn(costs: Costs, worker: Worker, contestant: Contestant, sample: Sample, number: int) -> None:
     try:
-        costs.add(sample, contestant.name, number, worker.cost(sample))
+        cost = worker.cost(sample)
     except (Lost, Failed) as error:
         if contestant.target not in PEERS:
             raise Failed(f"{costs.row.name}, {sample.name}, {contestant.name}: {error}") from error
         costs.lost[contestant.name] = str(error)
+        return
+    # By the clock for a first text, else of the processor, for each unit.
+    seconds = cost["wall"] if sample.action == "first" else cost["cpu"] / sample.units
+    costs.add(sample.name, contestant.name, number, seconds)
+    costs.memory[contestant.name] = max(cost["memory"], costs.memory.get(contestant.name, 0.0))
 
 
-def _order(row: Row, everybody: list[Contestant], number: int) -> list[Contestant]:
+def _order(taking_part: list[Contestant], number: int) -> list[Contestant]:
     """Whose turn it is in a round, from a start that moves on, so that nobody has always the same forerunner."""
     peers_too = number == 0 or number % PEER_ROUNDS == 1
-    present = [one for one in everybody if one.target in row.targets and (peers_too or one.target not in PEERS)]
+    present = [one for one in taking_part if peers_too or one.target not in PEERS]
     shift = number % len(present)
     return present[shift:] + present[:shift]

@@ -81,7 +81,7 @@ class Scenario:
 
     def stream(self, *, native: bool) -> bytes:
         """The streamed answer as a whole HTTP response; `native` with the tail that OpenAI's clients can't read."""
-        events = [b"data: %s\n\n" % json.dumps(event).encode() for event in self._events(native=native)]
+        events = [b"data: %s\n\n" % _encoded(event) for event in self._events(native=native)]
         events.append(b"data: [DONE]\n\n")
         packets = [b"".join(events[at : at + self.per_packet]) for at in range(0, len(events), self.per_packet)]
         head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -93,7 +93,7 @@ class Scenario:
         choice = {"finish_reason": "stop", "index": 0, "logprobs": None, "message": message}
         result = {"choices": [choice], **_base("chat.completion"), "usage": _usage(PROMPT_TOKENS, self.events)}
         enveloped = {"result": result, "success": True, "errors": [], "messages": []}
-        body = json.dumps(enveloped if native else result).encode()
+        body = _encoded(enveloped if native else result)
         head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
         return head % len(body) + body
 
@@ -118,6 +118,10 @@ class Scenario:
         for number, arguments in enumerate(self.expected.arguments):
             yield _call(number, arguments="", name="save_note", id=f"call_{number:024x}")
             yield from (_call(number, arguments=piece) for piece in _pieces(arguments))
+
+
+def _encoded(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _event(delta: dict[str, object], *, usage: dict[str, object], finish: str | None = None) -> dict[str, object]:

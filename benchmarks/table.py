@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING
 
 from benchmarks.targets import MINIMA, OURS, PEERS, TARGETS
@@ -30,28 +31,40 @@ def table(results: Sequence[Costs], labels: Sequence[str]) -> str:
 def _cells(costs: Costs, labels: Sequence[str]) -> list[str]:
     return [
         costs.row.title,
-        _pair(costs, ""),
-        " / ".join(f"≤ {costs.row.goals[name]:g}" if name in costs.row.goals else "-" for name in OURS),
-        *(_pair(costs, f"@{label}") for label in labels),
-        " / ".join(_ratio(costs, name, "raw") for name in OURS),
-        " / ".join(_ratio(costs, name, "raw") for name in PEERS),
+        _ours(costs, ""),
+        _goals(costs),
+        *(_ours(costs, f"@{label}") for label in labels),
+        " / ".join(_figure(costs, name, "raw") for name in OURS),
+        " / ".join(_figure(costs, name, _peers_base(costs, name)) for name in PEERS),
     ]
 
 
-def _pair(costs: Costs, suffix: str) -> str:
-    return " / ".join(_figure(costs, f"{name}{suffix}", MINIMA[name]) for name in OURS)
+def _peers_base(costs: Costs, name: str) -> str:
+    """An import is compared with that of the framework."""
+    return MINIMA.get(name[:2], "raw") if costs.row.measure == "imports" else "raw"
+
+
+def _goals(costs: Costs) -> str:
+    if costs.row.figure == "rows a second":
+        return "never falls"
+    return " / ".join(f"≤ {costs.row.goals[name]:g}" if name in costs.row.goals else "-" for name in OURS)
+
+
+def _ours(costs: Costs, suffix: str) -> str:
+    if costs.row.figure == "rows a second":
+        seconds = [by_name.get(f"lc{suffix}") for by_name in costs.rounds.values()]
+        return " / ".join(f"{1 / statistics.median(by_round.values()):.0f}" for by_round in seconds if by_round)
+    base = "raw" if costs.row.figure == "over raw" else ""
+    return " / ".join(
+        _figure(costs, f"{name}{suffix}", base or MINIMA[name]) + _growth(costs, f"{name}{suffix}") for name in OURS
+    )
+
+
+def _growth(costs: Costs, name: str) -> str:
+    return f", {costs.memory[name]:.0f} MB" if costs.row.figure == "over raw" and name in costs.memory else ""
 
 
 def _figure(costs: Costs, name: str, base: str) -> str:
-    if costs.row.figure == "ms over min":
-        return _ratio(costs, name, base)
-    if costs.row.figure == "over raw":
-        growth = f" ({costs.memory[name]:.0f} MB)" if name in costs.memory else ""
-        return _ratio(costs, name, "raw") + growth
-    return _ratio(costs, name, base)
-
-
-def _ratio(costs: Costs, name: str, base: str) -> str:
     if name in costs.lost:
         return "fails"
     if costs.row.figure == "ms over min":

@@ -1,6 +1,6 @@
 """One client in a process of its own, which does what it is asked for and says what it cost.
 
-A line of JSON in, a line out: `{"root": …, "target": …}` first, then samples.
+A line of JSON in, a line out: `{"root": …, "target": …, "tree": …}` first, then samples.
 """
 
 from __future__ import annotations
@@ -110,6 +110,13 @@ def _answer(target: Client, runner: asyncio.Runner, line: str) -> dict[str, Any]
         return {"lost" if isinstance(error, Lost) else "error": str(error) or repr(error)}
 
 
+def _check_tree(tree: str) -> None:
+    package = sys.modules.get("cf_gemma")
+    place = package and package.__file__
+    if place and not Path(place).is_relative_to(tree):
+        raise SystemExit(f"{place} is measured in place of {tree}")
+
+
 def main() -> None:
     """Serves the parent until it closes the pipe."""
     # What other packages print must not get between the lines.
@@ -118,6 +125,7 @@ def main() -> None:
     setup = json.loads(sys.stdin.readline())
     with asyncio.Runner() as runner:
         target = client(setup["target"], setup["root"])
+        _check_tree(setup["tree"])
         for line in sys.stdin:
             print(json.dumps(_answer(target, runner, line)), file=output, flush=True)
     os._exit(0)
