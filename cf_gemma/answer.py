@@ -168,15 +168,14 @@ class _ChoiceBuilder:
 
     def choice(self, *, ended: bool) -> Choice:
         reason = self.finish_reason
-        valid, invalid = self._calls.close(cut=reason == "length" or (reason is None and not ended))
+        calls = self._calls.close(cut=reason == "length" or (reason is None and not ended))
         if reason is None and ended:
             reason = "tool_calls" if self._calls else "stop"
         return Choice(
             index=self.index,
             text="".join(self._text),
             reasoning="".join(self._reasoning),
-            tool_calls=valid,
-            invalid_tool_calls=invalid,
+            calls=calls,
             finish_reason=reason,
             logprobs=self._logprobs or None,
             extra=self._extra,

@@ -56,8 +56,6 @@ class ToolCall:
     """The arguments as the model wrote them: JSON text."""
     args: dict[str, Any]
     """The same, decoded."""
-    place: int = field(default=0, compare=False)
-    """Its place among the choice's calls, those that are invalid included: the `index` of its deltas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +65,9 @@ class InvalidToolCall:
     id: str
     name: str
     arguments: str
+    """The arguments as far as they came."""
     error: str
-    place: int = field(default=0, compare=False)
-    """Its place among the choice's calls, the valid ones included: the `index` of its deltas, if it had any."""
+    """Why it must not be executed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +77,8 @@ class Choice:
     index: int = 0
     text: str = ""
     reasoning: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-    invalid_tool_calls: tuple[InvalidToolCall, ...] = ()
+    calls: tuple[ToolCall | InvalidToolCall, ...] = ()
+    """All tool calls in the model's own order; a call's place here is the `index` of its deltas."""
     finish_reason: str | None = None
     """`stop`, `length`, `tool_calls`, `content_filter`, or a word this version doesn't know; None only in a partial."""
     logprobs: dict[str, Any] | None = None
@@ -88,15 +86,25 @@ class Choice:
     """What else the service said of this choice, non-null: `matched_stop`, `stop_reason`, `refusal`, `annotations`."""
 
     @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls that may be executed."""
+        return tuple(call for call in self.calls if isinstance(call, ToolCall))
+
+    @property
+    def invalid_tool_calls(self) -> tuple[InvalidToolCall, ...]:
+        """The calls that must not be executed."""
+        return tuple(call for call in self.calls if isinstance(call, InvalidToolCall))
+
+    @property
     def message(self) -> dict[str, Any]:
         """This answer as an assistant message, to send back with what comes next, such as the results of tools."""
         message: dict[str, Any] = {"role": "assistant", "content": self.text}
         if self.reasoning:
             message["reasoning_content"] = self.reasoning
-        calls = [*self.tool_calls, *self.invalid_tool_calls]
-        if calls:
+        if self.calls:
             message["tool_calls"] = [
-                {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in calls
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in self.calls
             ]
         return message
 
@@ -162,7 +170,7 @@ class Completion:
     def thought_only(self) -> bool:
         """Whether `max_tokens` ran out within the reasoning of the first choice, before anything of its answer came."""
         choice = self.choices[0]
-        answered = choice.text.strip() or choice.tool_calls or choice.invalid_tool_calls
+        answered = choice.text.strip() or choice.calls
         return choice.finish_reason == "length" and bool(choice.reasoning) and not answered
 
     @property

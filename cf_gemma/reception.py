@@ -197,7 +197,4 @@ class Reception:
 
 def _called(completion: Completion) -> bool:
     """Whether a required call was made; an answer that ran out of tokens has its own finish reason to tell of it."""
-    return all(
-        choice.tool_calls or choice.invalid_tool_calls or choice.finish_reason == "length"
-        for choice in completion.choices
-    )
+    return all(choice.calls or choice.finish_reason == "length" for choice in completion.choices)

@@ -42,14 +42,9 @@ class ToolCallAssembler:
                 if (call := self._call(piece)) is not None:
                     yield from self._advance(call, piece, answer_id)
 
-    def close(self, *, cut: bool) -> tuple[tuple[ToolCall, ...], tuple[InvalidToolCall, ...]]:
-        """The calls that may be executed, and those that must not be.
-
-        `cut`: the answer was cut off, so a call without arguments may have lost them.
-        """
-        results = [call.result(cut=cut) for call in self._calls]
-        valid = tuple(result for result in results if isinstance(result, ToolCall))
-        return valid, tuple(result for result in results if isinstance(result, InvalidToolCall))
+    def close(self, *, cut: bool) -> tuple[ToolCall | InvalidToolCall, ...]:
+        """All calls. `cut`: the answer was cut off, so a call without arguments may have lost them."""
+        return tuple(call.result(cut=cut) for call in self._calls)
 
     def _call(self, piece: _Piece) -> _Call | None:
         """The call that this is a piece of; None for a piece that says nothing, or nothing new."""
@@ -107,12 +102,10 @@ class _Call:
         args = as_object(_decoded(arguments))
         identity = self.id or self.wire_id
         if not self.name:
-            return InvalidToolCall(identity, "", arguments, "the call has no function name", self.place)
+            return InvalidToolCall(identity, "", arguments, "the call has no function name")
         if args is not None:
-            return ToolCall(identity, self.name, arguments, args, self.place)
-        return InvalidToolCall(
-            identity, self.name, arguments, "the arguments are not a complete JSON object", self.place
-        )
+            return ToolCall(identity, self.name, arguments, args)
+        return InvalidToolCall(identity, self.name, arguments, "the arguments are not a complete JSON object")
 
 
 class _Piece:

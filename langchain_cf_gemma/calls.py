@@ -36,7 +36,7 @@ class CallOrder:
 
     def rest(self, calls: Iterable[ToolCall | InvalidToolCall]) -> list[ToolCallDelta]:
         """The deltas to show at the answer's end, where all calls are known: those that never got a name, too."""
-        for call in calls:
-            if call.place >= self._shown and call.place not in self._held:
-                self._held[call.place] = [ToolCallDelta(call.place, call.id, call.name, call.arguments)]
-        return [delta for place in sorted(self._held) for delta in self._held[place]]
+        for index, call in enumerate(calls):
+            if index >= self._shown and index not in self._held:
+                self._held[index] = [ToolCallDelta(index, call.id, call.name, call.arguments)]
+        return [delta for index in sorted(self._held) for delta in self._held[index]]

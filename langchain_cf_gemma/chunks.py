@@ -73,11 +73,11 @@ class Chunks:
         choice = completion.choices[0]
         if self._fence and (rest := self._fence.close()):
             yield _chunk(rest)
-        for delta in self._calls.rest((*choice.tool_calls, *choice.invalid_tool_calls)):
+        for delta in self._calls.rest(choice.calls):
             yield _called(delta)
-        for call in choice.invalid_tool_calls:
-            if suffix := breaking_suffix(call.arguments):
-                yield _chunk(tool_call_chunks=[tool_call_chunk(args=suffix, index=call.place)])
+        for index, call in enumerate(choice.calls):
+            if isinstance(call, InvalidToolCall) and (suffix := breaking_suffix(call.arguments)):
+                yield _chunk(tool_call_chunks=[tool_call_chunk(args=suffix, index=index)])
         yield _chunk(
             response_metadata=response_metadata(completion, choice, self._model),
             usage_metadata=usage_metadata(completion.usage) if self._usage and completion.usage else None,
@@ -136,13 +136,15 @@ def to_completion(message: AIMessage) -> Completion:
     choice = Choice(
         text=message.text,
         reasoning=reasoning_of(message),
-        tool_calls=tuple(
-            ToolCall(call["id"] or "", call["name"], json.dumps(call["args"], ensure_ascii=False), call["args"])
-            for call in message.tool_calls
-        ),
-        invalid_tool_calls=tuple(
-            InvalidToolCall(call["id"] or "", call["name"] or "", call["args"] or "", call["error"] or "")
-            for call in message.invalid_tool_calls
+        calls=(
+            *(
+                ToolCall(call["id"] or "", call["name"], json.dumps(call["args"], ensure_ascii=False), call["args"])
+                for call in message.tool_calls
+            ),
+            *(
+                InvalidToolCall(call["id"] or "", call["name"] or "", call["args"] or "", call["error"] or "")
+                for call in message.invalid_tool_calls
+            ),
         ),
         finish_reason=told.get("finish_reason"),
         logprobs=told.get("logprobs"),

@@ -132,11 +132,11 @@ class Events:
         )
 
     def _finish_calls(self, completion: Completion) -> Iterator[MessagesData]:
-        calls = (*completion.tool_calls, *completion.invalid_tool_calls)
+        calls = completion.choices[0].calls
         for delta in self._order.rest(calls):
             yield from self._call(delta)
-        for call in sorted(calls, key=lambda call: call.place):
-            shown = self._calls[call.place]
+        for index, call in enumerate(calls):
+            shown = self._calls[index]
             if not shown.finished:
                 yield _event("content-block-finish", index=shown.index, content=_content(call))
             elif isinstance(call, InvalidToolCall):

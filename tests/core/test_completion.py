@@ -9,7 +9,7 @@ from cf_gemma.model import PRICE
 
 CALL = ToolCall("1", "f", '{"x": 1}', {"x": 1})
 BROKEN = InvalidToolCall("2", "g", '{"x', "cut")
-FIRST = Choice(0, "text", "thought", (CALL,), (BROKEN,), "tool_calls", {"content": []}, {"matched_stop": 106})
+FIRST = Choice(0, "text", "thought", (CALL, BROKEN), "tool_calls", {"content": []}, {"matched_stop": 106})
 WHOLE = Completion(
     choices=(FIRST, Choice(1, "other", finish_reason="stop")),
     usage=Usage(10, 5, 15, cached_tokens=4, reasoning_tokens=2, neurons=0.5),

@@ -17,8 +17,7 @@ PARTIAL = Completion(
         Choice(
             text="a",
             reasoning="r",
-            tool_calls=(ToolCall("1", "f", '{"x":1}', {"x": 1}),),
-            invalid_tool_calls=(InvalidToolCall("2", "f", '{"x', "cut"),),
+            calls=(ToolCall("1", "f", '{"x":1}', {"x": 1}), InvalidToolCall("2", "f", '{"x', "cut")),
             logprobs={"content": []},
             extra={"matched_stop": 106},
         ),

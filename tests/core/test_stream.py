@@ -77,7 +77,7 @@ def test_captured_stream_of_back_end_s() -> None:
             V_TOOL_REPLY,
             Choice(
                 reasoning="I need to find…",
-                tool_calls=(
+                calls=(
                     ToolCall(
                         "chatcmpl-tool-99199f627f866dcf",
                         "grep",

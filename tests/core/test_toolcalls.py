@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from cf_gemma.completion import InvalidToolCall, ToolCall, ToolCallDelta
+from cf_gemma.completion import Choice, InvalidToolCall, ToolCall, ToolCallDelta
 from cf_gemma.toolcalls import ToolCallAssembler
 from tests.core.wire import Call, ToolStyle, tool_pieces
 
@@ -20,7 +20,8 @@ def assembled(
     """The deltas, the calls and the invalid calls of these `tool_calls` arrays, one a chunk."""
     assembler = ToolCallAssembler()
     deltas = [delta for array in arrays for delta in assembler.feed(array, "answer")]
-    return deltas, *assembler.close(cut=cut)
+    choice = Choice(calls=assembler.close(cut=cut))
+    return deltas, choice.tool_calls, choice.invalid_tool_calls
 
 
 def entry(arguments: Any = None, *, name: str | None = None, id: str | None = None, index: int | None = 0) -> Entry:  # noqa: A002 - the wire's word
@@ -167,7 +168,7 @@ def test_pieces_without_an_index_go_by_their_id() -> None:
 def test_another_name_is_another_call() -> None:
     """Calls without ids and arguments, one after the other, are all there."""
     _, calls, invalid = assembled([{"name": "ping"}], [{"name": "pong"}])
-    assert [(call.name, call.args, call.place) for call in calls] == [("ping", {}, 0), ("pong", {}, 1)]
+    assert [(call.name, call.args) for call in calls] == [("ping", {}), ("pong", {})]
     assert invalid == ()
 
 
@@ -210,14 +211,14 @@ def test_pieces_of_two_calls_that_share_an_id() -> None:
     assert invalid == ()
 
 
-def test_places() -> None:
-    """Each call, valid or not, has the place that its deltas have."""
-    deltas, calls, invalid = assembled(
-        [entry('{"x":', name="f", id="1"), entry("{}", name="g", id="2", index=1), entry("{}", index=2)]
-    )
-    named = [call for call in (*calls, *invalid) if call.name]
-    assert {delta.id: delta.index for delta in deltas} == {call.id: call.place for call in named}
-    assert [call.place for call in invalid] == [0, 2]
+def test_calls_stand_in_the_models_own_order() -> None:
+    """Valid or not, a call's place is the index of its deltas."""
+    assembler = ToolCallAssembler()
+    entries = [entry('{"x":', name="f", id="1"), entry("{}", name="g", id="2", index=1), entry("{}", index=2)]
+    deltas = list(assembler.feed(entries, "answer"))
+    calls = assembler.close(cut=False)
+    assert {delta.id: delta.index for delta in deltas} == {call.id: i for i, call in enumerate(calls) if call.name}
+    assert [isinstance(call, ToolCall) for call in calls] == [False, True, False]
 
 
 def test_calls_keep_the_order_in_which_they_began() -> None:

@@ -55,9 +55,9 @@ ANSWER = completion(
     Choice(
         text="Sunny.",
         reasoning="Hm, so.",
-        tool_calls=(ToolCall("call_1", "weather", '{"city": "Rom"}', {"city": "Rom"}),),
-        invalid_tool_calls=(
-            InvalidToolCall("call_2", "delete", CUT, "the arguments are not a complete JSON object", place=1),
+        calls=(
+            ToolCall("call_1", "weather", '{"city": "Rom"}', {"city": "Rom"}),
+            InvalidToolCall("call_2", "delete", CUT, "the arguments are not a complete JSON object"),
         ),
         finish_reason="length",
         extra={"matched_stop": 106, "stop_reason": "END", "refusal": "no"},
@@ -229,7 +229,7 @@ def test_every_choice_is_a_generation() -> None:
 def test_call_without_a_name() -> None:
     """A call that never got its name, so that no delta showed it, is an invalid call in the stream too."""
     choice = Choice(
-        invalid_tool_calls=(InvalidToolCall("", "", '{"a": 1}', "the call has no function name"),),
+        calls=(InvalidToolCall("", "", '{"a": 1}', "the call has no function name"),),
         finish_reason="tool_calls",
     )
     total = merged([completion(choice)])
@@ -240,11 +240,12 @@ def test_call_without_a_name() -> None:
 def test_calls_come_in_the_order_in_which_they_began() -> None:
     """A call that has its name before one that began earlier waits for it; calls that are never named wait for none."""
     choice = Choice(
-        tool_calls=(ToolCall("b", "add", '{"x": 1}', {"x": 1}, place=1), ToolCall("c", "add", "", {}, place=2)),
-        invalid_tool_calls=(
-            InvalidToolCall("", "", '{"a": 1}', "the call has no function name", place=3),
-            InvalidToolCall("", "", "", "the call has no function name", place=4),
-            InvalidToolCall("a", "delete", CUT, "cut", place=0),
+        calls=(
+            InvalidToolCall("a", "delete", CUT, "cut"),
+            ToolCall("b", "add", '{"x": 1}', {"x": 1}),
+            ToolCall("c", "add", "", {}),
+            InvalidToolCall("", "", '{"a": 1}', "the call has no function name"),
+            InvalidToolCall("", "", "", "the call has no function name"),
         ),
         finish_reason="tool_calls",
     )

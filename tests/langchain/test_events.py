@@ -28,8 +28,11 @@ END = Completion(
         Choice(
             text="Let me see.",
             reasoning="Hm.",
-            tool_calls=(ToolCall("a", "add", '{"x": 1}', {"x": 1}), ToolCall("b", "now", "", {}, place=1)),
-            invalid_tool_calls=(InvalidToolCall("c", "delete", CUT, "cut", place=2),),
+            calls=(
+                ToolCall("a", "add", '{"x": 1}', {"x": 1}),
+                ToolCall("b", "now", "", {}),
+                InvalidToolCall("c", "delete", CUT, "cut"),
+            ),
             finish_reason="length",
         ),
     )
@@ -86,9 +89,9 @@ def test_interleaved_calls() -> None:
     end = Completion(
         choices=(
             Choice(
-                tool_calls=(
+                calls=(
                     ToolCall("a", "add", '{"x": 1}', {"x": 1}),
-                    ToolCall("b", "add", '{"x": 2}', {"x": 2}, place=1),
+                    ToolCall("b", "add", '{"x": 2}', {"x": 2}),
                 ),
                 finish_reason="tool_calls",
             ),
@@ -108,7 +111,7 @@ def test_interleaved_calls() -> None:
 def test_call_without_a_name() -> None:
     """A call that never got its name is an invalid call."""
     nameless = InvalidToolCall("", "", '{"a": 1}', "the call has no function name")
-    events = events_of([Completion(choices=(Choice(invalid_tool_calls=(nameless,), finish_reason="tool_calls"),))])
+    events = events_of([Completion(choices=(Choice(calls=(nameless,), finish_reason="tool_calls"),))])
     assert_valid_event_stream(events)
     assert len(output(events).invalid_tool_calls) == 1
 
@@ -117,8 +120,8 @@ def test_call_that_goes_on() -> None:
     """Arguments after a call that was finished can't be taken back, so they are an error, with all that had come."""
     more = [*DELTAS[3:5], ToolCallDelta(0, arguments="}")]
     spoiled = InvalidToolCall("a", "add", '{"x": 1}}', "the arguments are not a complete JSON object")
-    now = ToolCall("b", "now", "", {}, place=1)
-    end = Completion(choices=(Choice(tool_calls=(now,), invalid_tool_calls=(spoiled,), finish_reason="tool_calls"),))
+    now = ToolCall("b", "now", "", {})
+    end = Completion(choices=(Choice(calls=(spoiled, now), finish_reason="tool_calls"),))
     with pytest.raises(ProtocolError, match="complete") as caught:
         events_of([*more, end])
     assert caught.value.partial is end
@@ -128,8 +131,8 @@ def test_arguments_that_are_no_json_are_not_finished_early() -> None:
     """NaN is no JSON: such a call is invalid here, too, and the next one valid."""
     deltas: list[Delta] = [ToolCallDelta(0, "a", "f", '{"x": NaN}'), ToolCallDelta(1, "b", "g", "{}")]
     wrong = InvalidToolCall("a", "f", '{"x": NaN}', "the arguments are not a complete JSON object")
-    right = ToolCall("b", "g", "{}", {}, place=1)
-    end = Completion(choices=(Choice(tool_calls=(right,), invalid_tool_calls=(wrong,), finish_reason="tool_calls"),))
+    right = ToolCall("b", "g", "{}", {})
+    end = Completion(choices=(Choice(calls=(wrong, right), finish_reason="tool_calls"),))
     events = events_of([*deltas, end])
     assert_valid_event_stream(events)
     message = output(events)

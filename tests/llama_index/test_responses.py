@@ -80,7 +80,7 @@ def test_a_streamed_message_is_as_its_constructor_makes_it(text: str, reasoning:
 
 def test_a_whole_answer() -> None:
     """Reasoning, text and calls as blocks in this order; calls as plain dicts too; facts and usage beside."""
-    response = chat_response(completion(text="Hi", reasoning="hm", tool_calls=(ADD, MUL), finish_reason="tool_calls"))
+    response = chat_response(completion(text="Hi", reasoning="hm", calls=(ADD, MUL), finish_reason="tool_calls"))
     assert response.message.blocks == [
         ThinkingBlock(content="hm", num_tokens=3),
         TextBlock(text="Hi"),
@@ -125,7 +125,7 @@ def test_an_answer_with_nothing_in_it() -> None:
 
 def test_unusable_calls_stand_where_nothing_executes_them() -> None:
     """A cut call is neither a block nor among tool_calls, and isn't lost."""
-    response = chat_response(completion(tool_calls=(ADD,), invalid_tool_calls=(CUT,), finish_reason="length"))
+    response = chat_response(completion(calls=(ADD, CUT), finish_reason="length"))
     assert [block.tool_name for block in response.message.blocks] == ["add"]
     assert [call["id"] for call in response.message.additional_kwargs["tool_calls"]] == ["c1"]
     assert response.message.additional_kwargs["invalid_tool_calls"] == [
@@ -135,7 +135,7 @@ def test_unusable_calls_stand_where_nothing_executes_them() -> None:
 
 def test_one_call_where_one_is_allowed() -> None:
     """The second call is dropped in both places; raw keeps all."""
-    response = chat_response(completion(tool_calls=(ADD, MUL)), single_call=True)
+    response = chat_response(completion(calls=(ADD, MUL)), single_call=True)
     assert [block.tool_call_id for block in response.message.blocks] == ["c1"]
     assert [call["id"] for call in response.message.additional_kwargs["tool_calls"]] == ["c1"]
     assert len(response.raw["choices"][0]["message"]["tool_calls"]) == 2
@@ -167,7 +167,7 @@ def test_a_stream_step_by_step() -> None:
         TextDelta("Hi"),
         ToolCallDelta(0, "c1", "add", '{"a"'),
         ToolCallDelta(0, arguments=": 1}"),
-        completion(text="Hi", reasoning="hm", tool_calls=(ADD,)),
+        completion(text="Hi", reasoning="hm", calls=(ADD,)),
     ]
     steps = streamed(pieces)
     assert [step.delta for step in steps] == ["", "", "Hi", "", "", ""]
@@ -181,7 +181,7 @@ def test_a_stream_step_by_step() -> None:
 
 def test_the_last_response_is_the_whole_answer() -> None:
     """Observers read the last response only: it equals the answer without streaming, with an empty delta."""
-    whole = completion(text="Hi", reasoning="hm", tool_calls=(ADD,))
+    whole = completion(text="Hi", reasoning="hm", calls=(ADD,))
     last = streamed([TextDelta("Hi"), whole])[-1]
     expected = chat_response(whole)
     expected.delta = ""
@@ -209,7 +209,7 @@ def test_one_call_where_one_is_allowed_in_a_stream() -> None:
     pieces = [
         ToolCallDelta(0, "c1", "add", '{"a": 1}'),
         ToolCallDelta(1, "c2", "mul", "{}"),
-        completion(tool_calls=(ADD, MUL)),
+        completion(calls=(ADD, MUL)),
     ]
     steps = streamed(pieces, single_call=True)
     assert [[block.tool_call_id for block in step.message.blocks] for step in steps] == [["c1"], ["c1"]]

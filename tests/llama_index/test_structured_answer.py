@@ -84,7 +84,7 @@ def test_json_in_its_wrappings(text: str) -> None:
 def test_tool_arguments_are_read_first() -> None:
     """When the model called the tool, its arguments are the object."""
     call = ToolCall("c", "Dog", REX, json.loads(REX))
-    assert StructuredAnswer(Dog).result(said("Calling.", tool_calls=(call,))).name == "Rex"
+    assert StructuredAnswer(Dog).result(said("Calling.", calls=(call,))).name == "Rex"
 
 
 @pytest.mark.parametrize("text", ["", "I can't.", "{}", '{"name": "Rex"}', '{"name": "Rex", "age": 300}'])
@@ -106,7 +106,7 @@ def test_a_cut_tool_call_says_so() -> None:
     """The same where the object was to come as a tool call."""
     cut = InvalidToolCall("c", "Dog", REX[:30], "cut off")
     with pytest.raises(InvalidOutput, match="the Dog was cut off by max_tokens"):
-        StructuredAnswer(Dog).result(said("", invalid_tool_calls=(cut,), finish_reason="length"))
+        StructuredAnswer(Dog).result(said("", calls=(cut,), finish_reason="length"))
 
 
 def test_a_budget_eaten_by_thinking() -> None:

@@ -199,7 +199,7 @@ def test_no_call_where_one_is_expected(llm: CloudflareGemma) -> None:
 def test_only_unusable_calls(llm: CloudflareGemma, error_on_no_tool_call: bool) -> None:
     """An agent must not take a cut call for a final answer that says nothing."""
     cut = InvalidToolCall("c", "add", '{"a": 1', "cut off")
-    response = chat_response(Completion((Choice(invalid_tool_calls=(cut,), finish_reason="length"),)))
+    response = chat_response(Completion((Choice(calls=(cut,), finish_reason="length"),)))
     with pytest.raises(InvalidOutput, match=r"'add': cut off.*max_tokens") as caught:
         selections(llm, response, error_on_no_tool_call=error_on_no_tool_call)
     assert caught.value.partial.finish_reason == "length"
