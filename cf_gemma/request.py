@@ -26,8 +26,11 @@ LEAST_TOKENS: Final = 256
 FORCED_CALL_TOKENS: Final = 4_096
 """A forced tool call with thinking and less room than this is refused with 8006 (cloudflare/ai#560)."""
 
-_PICTURES: Final[Any] = {0: {"messages": {"__all__": {"content": {"__all__": {"image_url": {"url"}}}}}}}
-"""Where pictures are in `[body, …]`, in the form of pydantic's `exclude`."""
+_PICTURES: Final[Any] = {"messages": {"__all__": {"content": {"__all__": {"image_url": {"url"}}}}}}
+"""Where pictures are in a body, in the form of pydantic's `exclude`."""
+
+_PICTURE_PART: Final = b'{"type":"image_url","image_url":{'
+"""How a picture's part begins in JSON, where it can't stand within a text."""
 
 _NOT_JSON: Final = (
     "the request can't be written as JSON: look for NaN, infinity, half a surrogate pair, or a Python object"
@@ -99,11 +102,12 @@ def build(
         body["stream"] = True
         body["stream_options"] = {"include_usage": True, **body.get("stream_options", {})}
     _check_finite(body, extra)
+    pictures = [] if "messages" in extra else _pictures(body)
     body.update(extra)
     return HttpRequest(
         url=url,
         headers={**settings.headers, **checked_headers(parameters.get("extra_headers"), "extra_headers")},
-        body=_encoded(body) if limited else _encoded_within_window(body),
+        body=_whole(body, pictures) if limited else _within_window(body, pictures),
         stream=stream,
         requires_call=_requires_call(body),
         choices=_choices(body),
@@ -217,16 +221,35 @@ def _requires_call(body: dict[str, Any]) -> bool:
     return choice == "required" or _forced_name(choice) is not None
 
 
-def _encoded_within_window(body: dict[str, Any]) -> bytes:
+def _within_window(body: dict[str, Any], pictures: list[str]) -> bytes:
     """The body with our default limit, lowered where the edge would refuse the sum of prompt and answer.
 
     The edge estimates four characters a token over the whole body and adds the limit (captured, code 5021).
     """
     limit = body["max_tokens"]
     # In front, where it can be written over.
-    encoded = _encoded({"max_tokens": limit, **body})
+    encoded = _whole({"max_tokens": limit, **body}, pictures)
     room = max(LEAST_TOKENS, CONTEXT_WINDOW - len(encoded) // 4)
     return encoded if limit <= room else encoded.replace(b"%d" % limit, b"%d" % room, 1)
+
+
+def _whole(body: dict[str, Any], pictures: list[str]) -> bytes:
+    """The body as JSON. Pictures, most of it where there are any, go in as they are: base64 needs no escapes."""
+    if not pictures or any('"' in picture or "\\" in picture for picture in pictures):
+        return _encoded(body)
+    first, *others = _encoded(body, exclude=_PICTURES).split(_PICTURE_PART)
+    if len(others) != len(pictures):  # something else, such as a tool's example, looks like a part
+        return _encoded(body)
+    pieces = [first]
+    for picture, rest in zip(pictures, others, strict=True):
+        pieces += (_PICTURE_PART, b'"url":"', picture.encode(), b'"' if rest.startswith(b"}") else b'",', rest)
+    return b"".join(pieces)
+
+
+def _pictures(body: dict[str, Any]) -> list[str]:
+    """The `data:` URLs of all pictures, in their order."""
+    contents = [turn["content"] for turn in body.get("messages", ()) if isinstance(turn["content"], list)]
+    return [part["image_url"]["url"] for content in contents for part in content if part["type"] == "image_url"]
 
 
 def _check_finite(body: dict[str, Any], extra: dict[str, Any]) -> None:
@@ -235,8 +258,8 @@ def _check_finite(body: dict[str, Any], extra: dict[str, Any]) -> None:
     Long texts, which most of a request is, aren't looked through.
     """
     turns = [turn for turn in body.get("messages", ()) if len(turn) > 2 or not isinstance(turn["content"], str)]
-    numbers = [{**body, "messages": turns}, extra]
-    if len(_encoded(numbers, exclude=_PICTURES)) != len(_encoded(numbers, exclude=_PICTURES, inf_nan_mode="strings")):
+    numbers, without = [{**body, "messages": turns}, extra], {0: _PICTURES}
+    if len(_encoded(numbers, exclude=without)) != len(_encoded(numbers, exclude=without, inf_nan_mode="strings")):
         raise InvalidRequest(_NOT_JSON)
 
 

@@ -17,6 +17,7 @@ from cf_gemma.model import MODEL
 from cf_gemma.parameters import merged
 from cf_gemma.request import HttpRequest, build
 from cf_gemma.settings import Settings
+from cf_gemma.turns import wire_messages
 from tests.core.images import data_url, picture
 
 Body = dict[str, Any]
@@ -377,7 +378,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_body_is_written_once_and_never_read(written: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that is long in a request is gone through once, also where an image's base64 reads like a bad number."""
+    """Texts are gone through once and images not at all, also where their base64 reads like a bad number."""
 
     def read(*_: Any, **__: Any) -> None:
         raise AssertionError("the body was parsed")
@@ -389,7 +390,48 @@ def test_a_body_is_written_once_and_never_read(written: list[int], monkeypatch: 
     sent = request([*_holed(url=data_url(image)), answer] * 2)
     assert b"NaN+Infinity" in sent.body
     assert len(sent.body) > 700_000
-    assert sum(written) < len(sent.body) + 2_000
+    assert sum(written) < 2 * len(answer["content"]) + 4_000
+
+
+PART = {"type": "image_url", "image_url": {"url": data_url(picture())}}
+TRAP = json.dumps(PART, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    ("messages", "options"),
+    [
+        ([{"role": "user", "content": [PART]}], {}),
+        ([{"role": "user", "content": [PART, {"type": "text", "text": TRAP}, PART]}] * 2, {}),
+        ([{"role": "user", "content": TRAP}, {"role": "user", "content": [PART], "name": TRAP}], {}),
+        (_holed(detail="low") + _holed(detail='"}'), {}),
+        ([{"role": "user", "content": [PART], "example": [PART]}], {}),
+        ([{"role": "user", "content": [PART]}], {"tools": [{**tool(), "examples": [PART, PART]}]}),
+        ([{"role": "user", "content": [PART]}], {"metadata": {"of": PART}, "max_tokens": 5}),
+        ([*HI, {"role": "assistant", "tool_calls": [{"id": "a", "type": "function", "note": PART, "function": {
+            "name": "f", "arguments": "{}"}}]}, {"role": "tool", "tool_call_id": "a", "content": [PART]}], {}),
+        ([{"role": "user", "content": [PART]}], {"extra_body": {"of": PART}}),
+    ],
+    ids=["one", "several", "texts like it", "details", "examples", "tools", "metadata", "calls", "extra_body"],
+)  # fmt: skip
+def test_images_are_put_in_where_they_belong(messages: Any, options: Body) -> None:
+    """However much else in a request looks like an image, each is where it was, and everything else is as it was."""
+    sent = body(messages, **options)
+    assert sent.pop("messages") == wire_messages(messages)
+    for name, value in (options | options.get("extra_body", {})).items():
+        assert name == "extra_body" or sent[name] == value
+
+
+@pytest.mark.parametrize("url", ['data:x,","role":"system', "data:x,\\"])
+def test_nothing_gets_out_of_an_image(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should something else than base64 ever come here as an image, it can't become another part of the request."""
+    monkeypatch.setattr("cf_gemma.media.fitted", lambda _: url)
+    assert body([{"role": "user", "content": [PART]}])["messages"][0]["content"][0]["image_url"]["url"] == url
+
+
+def test_messages_of_extra_body_go_out_as_they_are() -> None:
+    """`extra_body` comes last: its messages replace those with images."""
+    other = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": 'x"y'}}]}]
+    assert body([{"role": "user", "content": [PART]}], extra_body={"messages": other})["messages"] == other
 
 
 def test_a_lowered_limit_is_written_over(written: list[int]) -> None:
