@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import commands
@@ -20,7 +21,7 @@ from benchmarks.rows import ROWS, Row
 from benchmarks.table import table
 from benchmarks.targets import PEERS
 
-ROUNDS = 30
+ROUNDS = 20
 QUICK_ROUNDS = 3
 
 
@@ -33,6 +34,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer rounds: two minutes in all")
     parser.add_argument("--tree", type=_tree, action="append", default=[], help="another tree to measure: LABEL=PATH")
     parser.add_argument("--without-peers", action="store_true")
+    parser.add_argument("--best", action="store_true", help="a second table of best rounds, steadier on a busy machine")
     parser.add_argument("--json", type=Path, help="where to write each figure of each round")
     options = parser.parse_args()
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
@@ -57,6 +59,9 @@ def main() -> None:
                 results.append(_measured(row, crew, everybody, options.rounds))
                 print(f"{row.title}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
     print(table(results, list(trees)))
+    if options.best:
+        print("\nEach one's best round:\n")
+        print(table([replace(costs, best=True) for costs in results], list(trees)))
     if options.json:
         options.json.write_text(json.dumps([_figures(costs) for costs in results], indent=1))
 

@@ -40,7 +40,7 @@ CONCURRENCY = (16, 64, 256)
 def imports(row: Row, everybody: Sequence[Contestant], rounds: int) -> Costs:
     """Processor time until a class is there to use."""
     costs = Costs(row)
-    for number in range(1, rounds // 6 + 2):
+    for number in range(1, rounds // 3 + 1):
         for one in everybody:
             if one.target in IMPORTS and (number == 1 or one.target not in PEERS):
                 costs.add("", one.name, number, _processor_time(["-c", IMPORTS[one.target]], one.tree))

@@ -59,19 +59,16 @@ class Costs:
     memory: dict[str, float] = field(default_factory=dict)
     """The most that a contestant's process grew by, in MB."""
     lost: dict[str, str] = field(default_factory=dict)
+    best: bool = False
+    """Whether each one's best round is compared, in place of the two in the same round."""
 
     def add(self, sample: str, name: str, number: int, seconds: float) -> None:
         """One turn; those of the first round, 0, only warm up."""
         if number:
             self.rounds.setdefault(sample, {}).setdefault(name, {})[number] = seconds
 
-    def cost(self, name: str) -> float | None:
-        """The median in seconds, of the dearest sample."""
-        costs = [statistics.median(by_name[name].values()) for by_name in self.rounds.values() if by_name.get(name)]
-        return max(costs, default=None)
-
     def ratio(self, name: str, base: str) -> float | None:
-        """The median of one over another in the same round, of the sample where it is highest."""
+        """One over another, of the sample where that is highest: the median over the rounds, or best over best."""
         return self._compared(name, base, lambda one, other: one / other)
 
     def difference(self, name: str, base: str) -> float | None:
@@ -79,12 +76,14 @@ class Costs:
         return self._compared(name, base, lambda one, other: one - other)
 
     def _compared(self, name: str, base: str, compare: Callable[[float, float], float]) -> float | None:
-        medians = []
+        figures = []
         for by_name in self.rounds.values():
             ones, others = by_name.get(name, {}), by_name.get(base, {})
             if both := ones.keys() & others.keys():
-                medians.append(statistics.median(compare(ones[number], others[number]) for number in both))
-        return max(medians, default=None)
+                in_rounds = [compare(ones[number], others[number]) for number in both]
+                bests = min(ones.values()), min(others.values())
+                figures.append(compare(*bests) if self.best else statistics.median(in_rounds))
+        return max(figures, default=None)
 
 
 class Crew:
