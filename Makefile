@@ -23,7 +23,7 @@ fuzz: .venv/dev ## Sends FUZZ_INPUTS (1000000) mutated answers through the decod
 
 ray: .venv/dev ## Installs Ray Data (612 MB) and tests its example with two workers
 	@scripts/progress.sh "Installing Ray Data" $(INSTALL) 'ray[data]'
-	$(BIN)/python -m pytest tests/batch/test_ray.py
+	$(BIN)/python -m pytest tests/queue/test_ray.py
 
 bench: .venv/dev ## Measures the client's cost beside raw httpx and other packages
 	$(BIN)/python -m benchmarks

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
         Usage,
     )
     from cf_gemma.errors import GemmaError
-    from cf_gemma.options import Options
+    from cf_gemma.request.images import image_part
+    from cf_gemma.request.options import Options
 
 __all__ = [
     "AsyncGemma",
@@ -38,10 +39,11 @@ __all__ = [
     "ToolCallDelta",
     "Usage",
     "__version__",
+    "image_part",
 ]
 
 if not TYPE_CHECKING:  # so that type checkers and editors go by the imports above
-    _HOMES = ("errors", "options", "completion", "client")
+    _HOMES = ("errors", "request.options", "completion", "request.images", "client")
 
     def __getattr__(name: str) -> object:
         """Loads a public name, or a module, when it is first asked for: the command's help needs none."""

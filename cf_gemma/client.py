@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from typing_extensions import override
 
-from cf_gemma import remote_images
-from cf_gemma.parameters import merged
-from cf_gemma.request import build
+from cf_gemma.request import remote_images
+from cf_gemma.request.http_request import build
+from cf_gemma.request.parameters import merged
 from cf_gemma.settings import TIMEOUT, Settings
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from cf_gemma.batch import AsyncBatch, Batch
     from cf_gemma.completion import Completion, Delta
-    from cf_gemma.options import Options
-    from cf_gemma.request import HttpRequest
+    from cf_gemma.queue.batch import AsyncBatch, Batch
+    from cf_gemma.request.http_request import HttpRequest
+    from cf_gemma.request.options import Options
     from cf_gemma.settings import Endpoint, Timeout
     from cf_gemma.transport import AsyncHttpClient, AsyncTransport, HttpClient, SyncTransport
 
@@ -90,7 +90,7 @@ class Gemma(_Model["HttpClient"]):
     """Gemma 4 over HTTP, blocking. Threads may share one.
 
     Messages are chat-completions dicts (`role`, `content`, `tool_calls`, `tool_call_id`, `reasoning_content`…); a str
-    is one user message. Images are `image_url` parts with a `data:` URL, see `cf_gemma.media.image_part`.
+    is one user message. Images are `image_url` parts with a `data:` URL, see `cf_gemma.request.images.image_part`.
 
     Args:
         account_id: Cloudflare account; default CLOUDFLARE_ACCOUNT_ID, then CF_ACCOUNT_ID. With `base_url` and
@@ -138,7 +138,7 @@ class Gemma(_Model["HttpClient"]):
     @cached_property
     def batch(self) -> Batch:
         """The asynchronous queue: many requests handed over at once, answered when there is room."""
-        from cf_gemma.batch import Batch
+        from cf_gemma.queue.batch import Batch
 
         return Batch(self.settings, self._options, self._post, self._with_images)
 
@@ -154,7 +154,7 @@ class Gemma(_Model["HttpClient"]):
         self.close()
 
     def _post(self, request: HttpRequest) -> dict[str, Any]:
-        return self._transport.complete(request).extra
+        return self._transport.post(request)
 
     def _with_images(self, messages: Messages) -> Messages:
         urls = remote_images.addresses(messages) if self._inlines else []
@@ -200,7 +200,7 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
     @cached_property
     def batch(self) -> AsyncBatch:
         """The asynchronous queue: many requests handed over at once, answered when there is room."""
-        from cf_gemma.batch import AsyncBatch
+        from cf_gemma.queue.batch import AsyncBatch
 
         return AsyncBatch(self.settings, self._options, self._post, self._with_images)
 
@@ -242,7 +242,7 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
                     yield item
 
     async def _post(self, request: HttpRequest) -> dict[str, Any]:
-        return (await (await self._loaded()).complete(request)).extra
+        return await (await self._loaded()).post(request)
 
     async def _with_images(self, messages: Messages) -> Messages:
         urls = remote_images.addresses(messages) if self._inlines else []

@@ -39,8 +39,8 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cf_gemma.batch_handle import BatchHandle
     from cf_gemma.completion import Completion
+    from cf_gemma.queue.handle import BatchHandle
 
 
 class GemmaError(Exception):

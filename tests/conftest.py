@@ -1,12 +1,22 @@
-"""What holds for every test: no credentials and no proxies of the machine, and no call out of it."""
+"""What holds for every test: no credentials and no proxies of the machine, no call out of it, no time limits."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
+from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
+
+from tests.transport.callers import AsyncCaller, Caller, SyncCaller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+hypothesis.settings.register_profile("busy machine", deadline=None)
+hypothesis.settings.load_profile("busy machine")
 
 _OF_THE_MACHINE = re.compile(
     r".*_proxy|cloudflare_.*|cf_.*|langsmith_.*|langchain_tracing.*|lc_output_version", re.IGNORECASE
@@ -25,3 +35,11 @@ def pytest_configure() -> None:
 def _neutral_environment() -> None:
     for name in [name for name in os.environ if _OF_THE_MACHINE.fullmatch(name)]:
         del os.environ[name]
+
+
+@pytest.fixture(params=[SyncCaller, AsyncCaller], ids=["sync", "async"])
+def caller(request: pytest.FixtureRequest) -> Iterator[Caller]:
+    """Gemma and AsyncGemma in turn."""
+    caller = request.param()
+    yield caller
+    caller.close()

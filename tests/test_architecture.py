@@ -180,11 +180,11 @@ assert {*cf_gemma.__all__} <= {*dir(cf_gemma)}
 for name in cf_gemma.__all__:
     assert getattr(cf_gemma, name) is vars(cf_gemma)[name]
 assert issubclass(cf_gemma.errors.RateLimited, cf_gemma.GemmaError)
-assert cf_gemma.media.sniff(b"") is None
+assert cf_gemma.request.images.sniff(b"") is None
 for name in ("Gema", "_nothing", "nothing"):
     assert not hasattr(cf_gemma, name)
 from cf_gemma import *
 print(Gemma.__module__, Completion.__module__, Options.__module__, GemmaError.__module__)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603 - our own program
-    assert done.stdout.split() == [f"cf_gemma.{name}" for name in ("client", "completion", "options", "errors")]
+    assert done.stdout.split() == [f"cf_gemma.{name}" for name in ("client", "completion", "request.options", "errors")]

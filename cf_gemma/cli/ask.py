@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import cf_gemma
+from cf_gemma import image_part
 from cf_gemma.cli.schema import read_schema, response_format
 from cf_gemma.cli.target import Echo, Local, MaxTokens, Model, System, Temperature, Thinking, target
 from cf_gemma.cli.wording import printable
 from cf_gemma.errors import ConfigurationError, GemmaError, InvalidRequest
-from cf_gemma.media import image_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

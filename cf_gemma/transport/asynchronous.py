@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import httpx
 
     from cf_gemma.completion import Completion
-    from cf_gemma.flow import Send
-    from cf_gemma.remote_images import RemoteImage
-    from cf_gemma.request import HttpRequest
+    from cf_gemma.request.http_request import HttpRequest
+    from cf_gemma.request.remote_images import RemoteImage
     from cf_gemma.settings import Settings
+    from cf_gemma.transport.flow import Send
     from cf_gemma.transport.lanes import Lanes
 
 
@@ -48,6 +48,10 @@ class AsyncTransport(Calls[AsyncExchange]):
     async def complete(self, request: HttpRequest) -> Completion:
         """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
         return await self._completion(request)
+
+    async def post(self, request: HttpRequest) -> dict[str, Any]:
+        """The JSON object that comes back, where that is no answer of the model's."""
+        return await self._object(request)
 
     async def fetch(self, url: str) -> bytes:
         """An image on the web. Raises UnsupportedContent for one that may not be asked for, or isn't there."""

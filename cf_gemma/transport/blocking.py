@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from cf_gemma.flow import now
 from cf_gemma.transport.call import Calls
 from cf_gemma.transport.exchanges import SyncExchange
+from cf_gemma.transport.flow import now
 from cf_gemma.transport.pools import sync_pool, sync_pools
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     import httpx
 
     from cf_gemma.completion import Completion, Delta
-    from cf_gemma.flow import Send
-    from cf_gemma.remote_images import RemoteImage
-    from cf_gemma.request import HttpRequest
+    from cf_gemma.request.http_request import HttpRequest
+    from cf_gemma.request.remote_images import RemoteImage
     from cf_gemma.settings import Settings
+    from cf_gemma.transport.flow import Send
     from cf_gemma.transport.lanes import Lanes
 
 
@@ -47,6 +47,10 @@ class SyncTransport(Calls[SyncExchange]):
     def complete(self, request: HttpRequest) -> Completion:
         """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
         return now(self._completion(request))
+
+    def post(self, request: HttpRequest) -> dict[str, Any]:
+        """The JSON object that comes back, where that is no answer of the model's."""
+        return now(self._object(request))
 
     def stream(self, request: HttpRequest) -> Generator[Delta | Completion, None, None]:
         """The answer's deltas, then the answer. Closing the generator closes the connection."""

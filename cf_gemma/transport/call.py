@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import httpx
 
-from cf_gemma import log
 from cf_gemma.errors import GemmaError
-from cf_gemma.flow import Send, Sleep, attempts, drive
-from cf_gemma.remote_images import RemoteImage
-from cf_gemma.retry import RetryPolicy
+from cf_gemma.request.remote_images import RemoteImage
+from cf_gemma.response.reception import Reception
+from cf_gemma.transport import log
 from cf_gemma.transport.failures import missing_if_unanswered, safe_cause, unanswered
+from cf_gemma.transport.flow import Send, Sleep, attempts, drive
 from cf_gemma.transport.messages import Messages
+from cf_gemma.transport.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from cf_gemma.completion import Completion
-    from cf_gemma.flow import Flow
-    from cf_gemma.request import HttpRequest
+    from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.settings import Settings
+    from cf_gemma.transport.exchanges import Receive
+    from cf_gemma.transport.flow import Flow
 
 
 class _Exchange(Protocol):
     """A request that was sent, and its response."""
 
-    async def begin(self) -> None: ...
-    async def finish(self) -> Completion: ...
+    async def begin(self, receive: Receive) -> None: ...
+    async def finish(self) -> Any: ...
     async def close(self) -> None: ...
 
 
@@ -46,8 +49,10 @@ class Calls(Generic[AnyExchange]):
         self._dice = dice
 
     async def _completion(self, request: HttpRequest) -> Completion:
-        """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
         return await self._drive(request, self._whole)
+
+    async def _object(self, request: HttpRequest) -> dict[str, Any]:
+        return await self._drive(request, self._plain)
 
     async def answer(self, request: HttpRequest) -> AnyExchange:
         """An answer that has begun; the caller closes it."""
@@ -89,20 +94,29 @@ class Calls(Generic[AnyExchange]):
         return await drive(flow, step)
 
     async def _begun(self, send: Send) -> AnyExchange:
+        return await self._received(send, partial(Reception.of_answer, send.request))
+
+    async def _whole(self, send: Send) -> Completion:
+        return await _finished(await self._begun(send))
+
+    async def _plain(self, send: Send) -> dict[str, Any]:
+        return await _finished(await self._received(send, Reception.of_object))
+
+    async def _received(self, send: Send, receive: Receive) -> AnyExchange:
         try:
             exchange = await self._open(send)
         except httpx.HTTPError as error:
             raise unanswered(error, self._settings) from safe_cause(error)
         try:
-            await exchange.begin()
+            await exchange.begin(receive)
         except BaseException:
             await exchange.close()
             raise
         return exchange
 
-    async def _whole(self, send: Send) -> Completion:
-        exchange = await self._begun(send)
-        try:
-            return await exchange.finish()
-        finally:
-            await exchange.close()
+
+async def _finished(exchange: _Exchange) -> Any:
+    try:
+        return await exchange.finish()
+    finally:
+        await exchange.close()

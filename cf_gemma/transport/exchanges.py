@@ -5,26 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import httpx
 
 from cf_gemma.errors import GemmaError
-from cf_gemma.reception import Reception
 from cf_gemma.transport.bodies import DRAIN, Body
 from cf_gemma.transport.failures import cut, safe_cause
 from cf_gemma.transport.reading import Reading, begun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Self
 
     from httpx import AsyncByteStream
 
-    from cf_gemma.completion import Completion
-    from cf_gemma.flow import Send
+    from cf_gemma.response.reception import Reception
     from cf_gemma.settings import Settings
+    from cf_gemma.transport.flow import Send
     from cf_gemma.transport.reading import Items
+
+
+class Receive(Protocol):
+    """`Reception.of_answer`, or another way to receive a response."""
+
+    def __call__(
+        self, status: int, headers: Mapping[str, str], *, encoding: str | None = None, now: float
+    ) -> Reception[Any]:
+        """Receives a response that begins so."""
+        ...
 
 
 class _Exchange:
@@ -38,21 +47,19 @@ class _Exchange:
         self._response, self._leave = response, leave
         self._first: Items = ()
 
-    def _read(self) -> None:
+    def _read(self, receive: Receive) -> None:
         """Makes ready for the body. Raises ProtocolError for one that can't be read."""
         # A body that was read before it came here (a mock, a recording) is unpacked already.
         encoding = "" if self._response.is_stream_consumed else None
         headers = dict(self._response.headers.items())
-        reception = Reception(
-            self._send.request, self._response.status_code, headers, encoding=encoding, now=time.time()
-        )
+        reception = receive(self._response.status_code, headers, encoding=encoding, now=time.time())
         self._reading = Reading(reception, self._settings.timeout, time.monotonic)
 
     def _broken(self, error: httpx.HTTPError) -> None:
         """Raises what a broken connection means, unless the answer is whole all the same."""
-        reception = self._reading.reception
-        if not reception.finished:
-            raise cut(error, reception, self._settings) from safe_cause(error)
+        reader = self._reading.reception.reader
+        if not reader.finished:
+            raise cut(error, reader, self._settings) from safe_cause(error)
 
     def _count(self, error: BaseException | None) -> None:
         if isinstance(error, GemmaError):
@@ -66,19 +73,19 @@ class SyncExchange(_Exchange):
         super().__init__(send, settings, response, leave)
         self._body = Body(response)
 
-    async def begin(self) -> None:
+    async def begin(self, receive: Receive) -> None:
         """Reads up to the first thing that the answer says."""
-        self._read()
+        self._read(receive)
         while not self._first:
             self._first = begun(self.more())
 
-    async def finish(self) -> Completion:
-        """Reads to the end."""
+    async def finish(self) -> Any:
+        """Reads to the end. Returns the result."""
         last: object = None
         while items := self.more():
             for last in items:  # noqa: B007 - what is said before the end may be an error
                 pass
-        return cast("Completion", last)
+        return last
 
     def more(self) -> Items:
         """What the answer says next; nothing at its end."""
@@ -95,7 +102,7 @@ class SyncExchange(_Exchange):
                     return items
         except httpx.HTTPError as error:
             self._broken(error)
-        if reading.reception.done:
+        if reading.reception.reader.done:
             self._body.drain()
         return reading.end()
 
@@ -125,19 +132,19 @@ class AsyncExchange(_Exchange):
         chunks = response.aiter_bytes() if response.is_stream_consumed else aiter(stream)
         self._next = chunks.__anext__
 
-    async def begin(self) -> None:
+    async def begin(self, receive: Receive) -> None:
         """Reads up to the first thing that the answer says."""
-        self._read()
+        self._read(receive)
         while not self._first:
             self._first = begun(await self.more())
 
-    async def finish(self) -> Completion:
-        """Reads to the end."""
+    async def finish(self) -> Any:
+        """Reads to the end. Returns the result."""
         last: object = None
         while items := await self.more():
             for last in items:  # noqa: B007 - what is said before the end may be an error
                 pass
-        return cast("Completion", last)
+        return last
 
     async def more(self) -> Items:
         """What the answer says next; nothing at its end."""
@@ -153,7 +160,7 @@ class AsyncExchange(_Exchange):
             pass
         except httpx.HTTPError as error:
             self._broken(error)
-        if reading.reception.done:
+        if reading.reception.reader.done:
             await self._drain()
         return reading.end()
 

@@ -12,8 +12,8 @@ from cf_gemma.errors import ConnectionFailed, GemmaError, InvalidRequest, Reques
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from cf_gemma.reception import Reception
-    from cf_gemma.remote_images import RemoteImage
+    from cf_gemma.request.remote_images import RemoteImage
+    from cf_gemma.response.readers import Reader
     from cf_gemma.settings import Settings
 
 _BEFORE_SENDING: Final = (httpx.PoolTimeout, httpx.ConnectTimeout, httpx.ConnectError, httpx.ProxyError)
@@ -30,11 +30,11 @@ def unanswered(error: httpx.HTTPError, settings: Settings) -> GemmaError:
     return failure
 
 
-def cut(error: httpx.HTTPError, reception: Reception, settings: Settings) -> GemmaError:
+def cut(error: httpx.HTTPError, reader: Reader[object], settings: Settings) -> GemmaError:
     """The error for a response whose body broke off."""
     if isinstance(error, httpx.ReadTimeout) and settings.timeout is not None:
-        return reception.silent(settings.timeout)
-    return reception.cut(f"{type(error).__name__}: {error}")
+        return reader.silent(settings.timeout)
+    return reader.cut(f"{type(error).__name__}: {error}")
 
 
 def safe_cause(error: httpx.HTTPError) -> httpx.HTTPError | None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import httpx
 
 if TYPE_CHECKING:
-    from cf_gemma.remote_images import RemoteImage
-    from cf_gemma.request import HttpRequest
+    from cf_gemma.request.http_request import HttpRequest
+    from cf_gemma.request.remote_images import RemoteImage
     from cf_gemma.settings import Settings
 
 _url = functools.lru_cache(maxsize=256)(httpx.URL)  # parsing one costs more than the rest of a request

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cf_gemma import log
+from cf_gemma.completion import Completion
+from cf_gemma.transport import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from cf_gemma.completion import Completion, Delta
-    from cf_gemma.reception import Reception
+    from cf_gemma.completion import Delta
+    from cf_gemma.response.reception import Reception
 
     Items = Iterable[Delta | Completion]
 
@@ -22,7 +23,7 @@ class Reading:
     empty (and false) where nothing was said. Every error comes after all that was said before it.
     """
 
-    def __init__(self, reception: Reception, timeout: float | None, clock: Callable[[], float]) -> None:
+    def __init__(self, reception: Reception[Any], timeout: float | None, clock: Callable[[], float]) -> None:
         """`timeout` is seconds without a word before the answer is given up; `clock` gives seconds."""
         self.reception = reception
         self.feed: Callable[[bytes], Items] = reception.feed
@@ -39,14 +40,14 @@ class Reading:
 
         Raises StreamTimeout for an answer that goes on and says nothing: what keeps a connection alive isn't words.
         """
-        reception, now = self.reception, self._clock()
-        if (progress := reception.progress) != self._progress:
+        reader, now = self.reception.reader, self._clock()
+        if (progress := reader.progress) != self._progress:
             self._progress, self._since = progress, now
         elif self._timeout is not None and now - self._since > self._timeout:
-            if not reception.finished:
-                raise reception.silent(self._timeout)
+            if not reader.finished:
+                raise reader.silent(self._timeout)
             return True
-        return reception.done
+        return reader.done
 
     def end(self) -> Items:
         """What the end of the body says: the Completion, at least. Nothing the second time."""
@@ -55,11 +56,12 @@ class Reading:
         self.ended = True
         return self._last()
 
-    def _last(self) -> Iterator[Delta | Completion]:
+    def _last(self) -> Iterator[Any]:
         yield from self.reception.close()
-        completion = self.reception.completion()
-        log.completed(completion)
-        yield completion
+        result = self.reception.result()
+        if isinstance(result, Completion):
+            log.completed(result)
+        yield result
 
 
 def begun(items: Items) -> Items:
@@ -72,6 +74,6 @@ def begun(items: Items) -> Items:
     return ()
 
 
-def _after(first: Delta | Completion, rest: Iterator[Delta | Completion]) -> Iterator[Delta | Completion]:
+def _after(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     yield first
     yield from rest

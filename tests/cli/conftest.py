@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from cf_gemma.cli.app import app
 from cf_gemma.emulator import Emulator, Fault, Reply
-from cf_gemma.queue_flow import PollPolicy
+from cf_gemma.queue.flow import PollPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -81,7 +81,7 @@ def shell() -> Iterator[Shell]:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Queues are asked every few milliseconds."""
-    monkeypatch.setattr("cf_gemma.batch.AsyncBatch.policy", PollPolicy(first=0.01, longest=0.05))
+    monkeypatch.setattr("cf_gemma.queue.batch.AsyncBatch.policy", PollPolicy(first=0.01, longest=0.05))
 
 
 @pytest.fixture

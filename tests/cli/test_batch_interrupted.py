@@ -44,11 +44,11 @@ def test_killed_and_resumed(shell: Shell, source: Path, output: Path) -> None:
 CHUNK = 20
 KILLED = """\
 import os, signal, sys
-from cf_gemma.batch import AsyncBatch
+from cf_gemma.queue.batch import AsyncBatch
 from cf_gemma.cli import main
 from cf_gemma.cli.batch import queued
 from cf_gemma.cli.batch.output import Output
-from cf_gemma.queue_flow import PollPolicy
+from cf_gemma.queue.flow import PollPolicy
 
 AsyncBatch.policy = PollPolicy(first=0.01, longest=0.05)
 queued.CHUNK_ROWS = {chunk}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cf_gemma import Gemma
-from cf_gemma.batch import BatchHandle, BatchPart
 from cf_gemma.cli.batch.queued import Receipts
 from cf_gemma.emulator import Emulator, Reply
+from cf_gemma.queue.batch import BatchHandle, BatchPart
 from tests.cli.conftest import Shell
 from tests.cli.files import FAST, prompts, read, write
 from tests.faultserver import FIN, FaultServer, error_reply, json_reply
@@ -170,7 +170,7 @@ def test_a_chunk_that_is_taken_in_part(
     shell: Shell, source: Path, output: Path, receipts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the queue has taken of it is collected and not handed over again; the rest is left undone."""
-    monkeypatch.setattr("cf_gemma.queue_requests.PART_ITEMS", 2)
+    monkeypatch.setattr("cf_gemma.queue.requests.PART_ITEMS", 2)
     write(source, [{"prompt": str(number)} for number in range(4)])
     answer = {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]}
     responses: list[dict[str, Any]] = [{"id": number, "success": True, "result": answer} for number in range(2)]

@@ -11,11 +11,11 @@ from cf_gemma import AsyncGemma, Completion, Gemma
 from cf_gemma import errors as e
 from cf_gemma.settings import SETTING_NAMES
 from cf_gemma.transport import AsyncTransport, SyncTransport
-from tests.core.callers import ACCOUNT, TOKEN
 from tests.faultserver import FaultServer, Wait, error_reply, json_reply
+from tests.transport.callers import ACCOUNT, TOKEN
 
 if TYPE_CHECKING:
-    from tests.core.callers import Caller
+    from tests.transport.callers import Caller
 
 GOOD = json_reply({"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]})
 

@@ -24,12 +24,13 @@ from pydantic_core import from_json
 import cf_gemma
 import langchain_cf_gemma
 import llama_index_cf_gemma
-from cf_gemma import AsyncGemma, Gemma, stream
+from cf_gemma import AsyncGemma, Gemma
+from cf_gemma.response import stream
 from langchain_cf_gemma import ChatCloudflareGemma
 from llama_index_cf_gemma import CloudflareGemma
-from tests.core.callers import ACCOUNT, TOKEN
-from tests.core.wire import sse, text_chunk
 from tests.faultserver import END, FaultServer, chunk, json_reply, stream_head
+from tests.response.wire import sse, text_chunk
+from tests.transport.callers import ACCOUNT, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from cf_gemma.cli.app import app
 from cf_gemma.cli.doctor.probes import PROBES
 from cf_gemma.emulator import CUT, Emulator, Fault, ScriptedEngine
-from cf_gemma.queue_flow import PollPolicy
+from cf_gemma.queue.flow import PollPolicy
 from tests.recorded import oracle
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def test_another_file_is_left_alone(
 def test_local(monkeypatch: pytest.MonkeyPatch) -> None:
     """--local starts an emulator with a local model for the run, needs no account, and asks nothing: it is free."""
     monkeypatch.setattr("cf_gemma.emulator.LlamaEngine", lambda: ScriptedEngine(oracle.answer))
-    monkeypatch.setattr("cf_gemma.batch.Batch.policy", PollPolicy(first=0.01))
+    monkeypatch.setattr("cf_gemma.queue.batch.Batch.policy", PollPolicy(first=0.01))
     result = CliRunner().invoke(app, ["doctor", "--local"])
     assert result.exit_code == 0, result.output
     assert "An emulator answered" in result.output

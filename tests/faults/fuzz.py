@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from cf_gemma.errors import GemmaError
-from cf_gemma.reception import Reception
-from cf_gemma.request import HttpRequest
-from tests.core.wire import S_REPLY, S_STREAM, V_FAILED_CALL, V_REPLY, V_TOOL_REPLY, Call, ToolStyle, Written, sse
+from cf_gemma.request.http_request import HttpRequest
+from cf_gemma.response.reception import Reception
+from tests.response.wire import S_REPLY, S_STREAM, V_FAILED_CALL, V_REPLY, V_TOOL_REPLY, Call, ToolStyle, Written, sse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,15 +64,15 @@ class Input:
 
     def _received(self, pieces: tuple[bytes, ...]) -> Completion:
         request = HttpRequest("https://fuzz.test", {}, b"", stream=self.stream)
-        reception = Reception(request, self.status, self.headers, now=0.0)
+        reception = Reception.of_answer(request, self.status, self.headers, now=0.0)
         for piece in pieces:
             for _ in reception.feed(piece):
                 pass
-            if reception.done:
+            if reception.reader.done:
                 break
         for _ in reception.close():
             pass
-        return reception.completion()
+        return reception.result()
 
 
 def _shown(error: GemmaError) -> None:

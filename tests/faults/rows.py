@@ -11,7 +11,6 @@ import math
 from typing import Final
 
 from cf_gemma import errors as e
-from tests.core.wire import sse, text_chunk
 from tests.faults.scenarios import (
     AGAIN,
     CLOSING,
@@ -57,6 +56,7 @@ from tests.faultserver import (
     reply,
     stream_head,
 )
+from tests.response.wire import sse, text_chunk
 
 WIRE: Final[list[Row]] = [
     Row(number=1, name="good", scenarios=streamed(A, B, STOP, USAGE, DONE), stream=True, prompt_tokens=7),
@@ -232,8 +232,8 @@ ELSEWHERE: Final = [
         "the reader leaves, not the server; each of the six in its own manner",
         [
             "faults/test_leaving.py::test_leaving_early",
-            "core/test_transport_connections.py::test_cancelling_closes_the_connection",
-            "core/test_transport_connections.py::test_an_abandoned_stream_is_closed",
+            "transport/test_connections.py::test_cancelling_closes_the_connection",
+            "transport/test_connections.py::test_an_abandoned_stream_is_closed",
         ],
     ),
     Elsewhere(39, "needs loops of its own", ["faults/test_loops.py::test_three_loops_in_a_row"]),
@@ -243,7 +243,7 @@ ELSEWHERE: Final = [
         [
             "faults/test_loops.py::test_two_loops_at_once",
             "faults/test_loops.py::test_sixteen_threads",
-            "core/test_transport_connections.py::test_a_forked_child_has_its_own_connection",
+            "transport/test_connections.py::test_a_forked_child_has_its_own_connection",
         ],
     ),
     Elsewhere(44, "needs a second server, which must see nothing", ["faults/test_table.py::test_redirects"]),
@@ -256,7 +256,9 @@ ELSEWHERE: Final = [
         ],
     ),
     Elsewhere(46, "images are passed in each framework's own form", ["faults/test_table.py::test_images_not_fetched"]),
-    Elsewhere(47, "tool arguments are part of the history", ["core/test_turns.py::test_what_is_no_message_is_refused"]),
+    Elsewhere(
+        47, "tool arguments are part of the history", ["request/test_messages.py::test_what_is_no_message_is_refused"]
+    ),
     Elsewhere(
         50, "no request", ["faults/test_secrets.py::test_what_is_written_down", "faults/test_secrets.py::test_copies"]
     ),

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from cf_gemma import errors as e
-from tests.core.wire import sse, text_chunk
 from tests.faultserver import (
     END,
     FIN,
@@ -22,6 +21,7 @@ from tests.faultserver import (
     json_reply,
     stream_head,
 )
+from tests.response.wire import sse, text_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tests.core.wire import sse, text_chunk
 from tests.faults import fuzz
+from tests.response.wire import sse, text_chunk
 
 SECONDS = 3.0
 

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from tests.core.wire import sse, text_chunk
 from tests.faults.children import run
 from tests.faults.scenarios import CLOSING, STREAM, A, bomb
 from tests.faultserver import Action, FaultServer, Repeat, chunk, reply, stream_head
+from tests.response.wire import sse, text_chunk
 
 MIB = 1 << 20
 LINE: list[Action] = [CLOSING, A + b"data: ", Repeat(b"x" * 65_536, times=200 * 16)]

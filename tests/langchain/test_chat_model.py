@@ -15,7 +15,7 @@ from langchain_core.runnables import ConfigurableField
 
 from cf_gemma import errors
 from cf_gemma.emulator import CUT, Fault, Reply, ScriptedEngine, ToolCallSpec
-from cf_gemma.queue_flow import PollPolicy
+from cf_gemma.queue.flow import PollPolicy
 from langchain_cf_gemma.errors import GemmaError
 from tests.langchain.conftest import OTHER_MODEL, watched
 
@@ -378,7 +378,7 @@ async def test_streaming_survives_configuration(emulate: Emulate) -> None:
 
 async def test_queue_frees_json_of_its_fence(emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> None:
     """JSON that was asked for comes out of the queue without its fence, too; other text stays as it is."""
-    monkeypatch.setattr("cf_gemma.batch.Batch.policy", PollPolicy(first=0.01, longest=0.01))
+    monkeypatch.setattr("cf_gemma.queue.batch.Batch.policy", PollPolicy(first=0.01, longest=0.01))
     fenced = '```json\n{"a": 1}\n```'
     model = emulate([Reply(fenced)] * 2).model
     (free,) = model.batch_queue(["Hi"], response_format={"type": "json_object"})

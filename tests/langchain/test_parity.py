@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_cf_gemma import ChatCloudflareGemma
-from tests.core.test_stream_properties import answers as whole_answers
-from tests.core.wire import Written, sse
+from tests.response.test_stream_properties import answers as whole_answers
+from tests.response.wire import Written, sse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

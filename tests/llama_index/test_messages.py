@@ -25,7 +25,7 @@ from llama_index.core.base.llms.types import (
 from pydantic import BaseModel
 
 from cf_gemma.errors import InvalidRequest, UnsupportedContent
-from cf_gemma.media import fitted
+from cf_gemma.request.images import fitted
 from llama_index_cf_gemma.messages import to_wire
 
 PNG = base64.b64decode(

@@ -6,9 +6,9 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 
+from cf_gemma import image_part
 from cf_gemma.emulator import Reply, ToolCallSpec
 from cf_gemma.errors import AuthenticationError, NotFound
-from cf_gemma.media import image_part
 from langchain_cf_gemma import ChatCloudflareGemma
 from tests.recorded.samples import COUNT, RED_SQUARE, TWO_CITIES, Person, get_weather
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from cf_gemma.cli.batch.ids import IdSet
 from cf_gemma.cli.batch.rows import BadRow, Row
 from cf_gemma.errors import GemmaError, InvalidRequest
-from cf_gemma.parameters import merged
-from cf_gemma.request import build
+from cf_gemma.request.http_request import build
+from cf_gemma.request.parameters import merged
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator

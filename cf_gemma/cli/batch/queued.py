@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import typer
 
-from cf_gemma.batch import BatchHandle
 from cf_gemma.cli.batch.output import write_line
 from cf_gemma.cli.batch.pending import pending
 from cf_gemma.cli.batch.records import of_error, of_outcome
 from cf_gemma.cli.batch.rows import BadRow, Row
 from cf_gemma.cli.batch.workers import at_once
 from cf_gemma.errors import AuthenticationError, BatchInterrupted, GemmaError, InvalidRequest, PermissionDenied
-from cf_gemma.parameters import merged
-from cf_gemma.request import build
+from cf_gemma.queue.batch import BatchHandle
+from cf_gemma.request.http_request import build
+from cf_gemma.request.parameters import merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

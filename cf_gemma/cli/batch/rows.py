@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from cf_gemma import image_part
 from cf_gemma.cli.schema import problems, response_format
 from cf_gemma.errors import GemmaError, InvalidRequest
 from cf_gemma.jsonobject import as_object
-from cf_gemma.media import image_part
-from cf_gemma.parameters import merged
+from cf_gemma.request.parameters import merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

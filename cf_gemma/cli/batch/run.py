@@ -18,8 +18,8 @@ from cf_gemma.cli.batch.pending import checked, pending, unique
 from cf_gemma.cli.batch.queued import QueuedRun, Receipts
 from cf_gemma.cli.batch.rows import BadRow
 from cf_gemma.cli.batch.tally import Tally
-from cf_gemma.parameters import merged
-from cf_gemma.request import build
+from cf_gemma.request.http_request import build
+from cf_gemma.request.parameters import merged
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -1,0 +1,1 @@
+"""The service's asynchronous queue: many requests handed over at once, answered when there is room."""

@@ -1,0 +1,268 @@
+"""One call as an HTTP request. No I/O; whatever can't be sent is refused here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic_core import to_json
+
+from cf_gemma.errors import InvalidRequest
+from cf_gemma.jsonobject import as_object
+from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
+from cf_gemma.request.messages import wire_messages
+from cf_gemma.request.parameters import LIMITS, check_within
+from cf_gemma.settings import Settings, checked_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+LONG_ANSWER: Final = 2_048
+"""Tokens. A longer answer may outlive the service's time limit of 120 to 240 s, unless it is streamed."""
+
+LEAST_TOKENS: Final = 256
+"""Our least default for `max_tokens`, however full the window is: the service's own default (live report, 2026-09)."""
+
+FORCED_CALL_TOKENS: Final = 4_096
+"""A forced tool call with thinking and less room than this is refused with 8006 (cloudflare/ai#560)."""
+
+_PICTURES: Final[Any] = {"messages": {"__all__": {"content": {"__all__": {"image_url": {"url"}}}}}}
+"""Where pictures are in a body, in the form of pydantic's `exclude`."""
+
+_PICTURE_PART: Final = b'{"type":"image_url","image_url":{'
+"""How a picture's part begins in JSON, where it can't stand within a text."""
+
+_NOT_JSON: Final = (
+    "the request can't be written as JSON: look for NaN, infinity, half a surrogate pair, or a Python object"
+)
+
+_OURS: Final = ("thinking", "extra_body", "extra_headers", "model")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What to POST, and what the answer must have."""
+
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    stream: bool
+    """Whether the answer comes as an event stream."""
+    requires_call: bool = False
+    """Whether a tool call was required, which this model doesn't always heed (cloudflare/ai#561)."""
+    choices: int = 1
+    """How many answers were asked for."""
+    repeatable: bool = True
+    """Whether it may be sent again when nobody knows if the service acted on it."""
+
+
+def build(
+    settings: Settings,
+    messages: str | Sequence[Mapping[str, Any]] | None,
+    parameters: Mapping[str, Any],
+    *,
+    prompt: str | None = None,
+    stream: bool | None = None,
+) -> HttpRequest:
+    """The request for these messages, or this prompt.
+
+    Args:
+        settings: Where it goes and in whose name.
+        messages: Chat-completions messages; a str is one user message.
+        parameters: Checked parameters, see `parameters.merged`.
+        prompt: Raw text for the run endpoint's prompt form, instead of messages.
+        stream: True for a stream; None leaves it to `settings.wire_streaming` and the length of the answer.
+
+    Raises:
+        InvalidRequest: It can't be sent.
+        ConfigurationError: A header or the model id is malformed.
+    """
+    body = _input(settings, messages, prompt)
+    body.update((name, value) for name, value in parameters.items() if name not in _OURS)
+    model = parameters.get("model", MODEL)
+    url = settings.url(model)
+    if not url.endswith(f"/run/{model}"):
+        body["model"] = model
+    _set_tools(body)
+    _set_thinking(body, parameters.get("thinking"))
+    _set_response_format(body)
+    if settings.account_id is not None:
+        check_within(body)
+    extra = _extra(parameters)
+    if not LIMITS.isdisjoint(extra):
+        body = {name: value for name, value in body.items() if name not in LIMITS}
+    limited = not LIMITS.isdisjoint({*body, *extra})
+    if not limited:
+        body["max_tokens"] = MAX_TOKENS_THINKING if body["chat_template_kwargs"]["enable_thinking"] else MAX_TOKENS
+    if stream is None:
+        stream = _streams(settings, {**body, **extra})
+    if stream:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True, **body.get("stream_options", {})}
+    _check_finite(body, extra)
+    pictures = [] if "messages" in extra else _pictures(body)
+    body.update(extra)
+    return HttpRequest(
+        url=url,
+        headers={**settings.headers, **checked_headers(parameters.get("extra_headers"), "extra_headers")},
+        body=_whole(body, pictures) if limited else _within_window(body, pictures),
+        stream=stream,
+        requires_call=_requires_call(body),
+        choices=_choices(body),
+    )
+
+
+def _input(
+    settings: Settings, messages: str | Sequence[Mapping[str, Any]] | None, prompt: str | None
+) -> dict[str, Any]:
+    if prompt is None:
+        if messages is None:
+            raise InvalidRequest("pass messages, or a prompt")
+        return {"messages": wire_messages(messages)}
+    if messages is not None:
+        raise InvalidRequest("pass messages or a prompt, not both")
+    if not prompt:
+        raise InvalidRequest("prompt must not be empty")
+    if settings.endpoint != "run":
+        raise InvalidRequest('a prompt goes to endpoint="run" only; pass messages')
+    return {"prompt": prompt}
+
+
+def _set_tools(body: dict[str, Any]) -> None:
+    """No empty list of tools, and the enforced form of `required` where there is one: with a single tool."""
+    tools = body.get("tools")
+    if not tools:
+        for name in ("tools", "tool_choice", "parallel_tool_calls"):
+            body.pop(name, None)
+        return
+    names = [_checked_tool(tool, f"tools[{place}]") for place, tool in enumerate(tools)]
+    choice = body.get("tool_choice")
+    if choice == "required" and len(names) == 1:
+        body["tool_choice"] = {"type": "function", "function": {"name": names[0]}}
+    elif (named := _forced_name(choice)) is not None and named not in names:
+        raise InvalidRequest(f"tool_choice names {named}, which is not among the tools: {', '.join(names)}")
+
+
+def _checked_tool(tool: Any, place: str) -> str:
+    """The tool's name."""
+    given = as_object(tool) or {}
+    kind = given.get("type")
+    function = (as_object(given.get(kind)) or {}) if kind in ("function", "custom") else {}
+    name = function.get("name")
+    if not isinstance(name, str) or not name:
+        raise InvalidRequest(f'{place} must be {{"type": "function", "function": {{"name": …, "parameters": …}}}}')
+    if not isinstance(function.get("description", ""), str):
+        raise InvalidRequest(f"{place}: description must be a text")
+    return name
+
+
+def _forced_name(choice: object) -> str | None:
+    """The function that a tool choice names; None for the other forms."""
+    given = as_object(choice) or {}
+    if given.get("type") != "function":
+        return None
+    name = (as_object(given.get("function")) or {}).get("name")
+    if not isinstance(name, str):
+        raise InvalidRequest('tool_choice must be {"type": "function", "function": {"name": …}}')
+    return name
+
+
+def _set_thinking(body: dict[str, Any], thinking: bool | None) -> None:
+    template = dict(body.get("chat_template_kwargs", {}))
+    if thinking is None:
+        thinking = template.get("enable_thinking", not _better_without_thinking(body))
+    template["enable_thinking"] = thinking
+    body["chat_template_kwargs"] = template
+
+
+def _better_without_thinking(body: dict[str, Any]) -> bool:
+    """Where nobody asked for thinking and it does harm: it eats a structured answer's room, and a forced call's."""
+    if body.get("response_format", {}).get("type") in ("json_schema", "json_object"):
+        return True
+    room = body.get("max_tokens") or body.get("max_completion_tokens") or MAX_TOKENS_THINKING
+    return isinstance(body.get("tool_choice"), dict) and room < FORCED_CALL_TOKENS
+
+
+def _set_response_format(body: dict[str, Any]) -> None:
+    """A bare schema in the wrapper that the published input schema wants, with the name that it requires."""
+    wanted = body.get("response_format")
+    if not wanted or wanted.get("type") != "json_schema":
+        return
+    given = as_object(wanted.get("json_schema"))
+    if given is None:
+        raise InvalidRequest('response_format must be {"type": "json_schema", "json_schema": {"name": …, "schema": …}}')
+    wrapped = given if "schema" in given else {"name": given.get("title"), "schema": given}
+    body["response_format"] = {**wanted, "json_schema": {**wrapped, "name": wrapped.get("name") or "answer"}}
+
+
+def _extra(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    extra = parameters.get("extra_body", {})
+    if "stream" in extra:
+        raise InvalidRequest("extra_body: stream is not set there; use stream(), or wire_streaming")
+    return extra
+
+
+def _streams(settings: Settings, body: dict[str, Any]) -> bool:
+    if settings.wire_streaming != "auto":
+        return bool(settings.wire_streaming)
+    limit = body.get("max_tokens") or body.get("max_completion_tokens")
+    return not isinstance(limit, int) or limit > LONG_ANSWER
+
+
+def _choices(body: dict[str, Any]) -> int:
+    asked = body.get("n")
+    return asked if isinstance(asked, int) else 1
+
+
+def _requires_call(body: dict[str, Any]) -> bool:
+    choice = body.get("tool_choice")
+    return choice == "required" or _forced_name(choice) is not None
+
+
+def _within_window(body: dict[str, Any], pictures: list[str]) -> bytes:
+    """The body with our default limit, lowered where the edge would refuse the sum of prompt and answer.
+
+    The edge estimates four characters a token over the whole body and adds the limit (captured, code 5021).
+    """
+    limit = body["max_tokens"]
+    # In front, where it can be written over.
+    encoded = _whole({"max_tokens": limit, **body}, pictures)
+    room = max(LEAST_TOKENS, CONTEXT_WINDOW - len(encoded) // 4)
+    return encoded if limit <= room else encoded.replace(b"%d" % limit, b"%d" % room, 1)
+
+
+def _whole(body: dict[str, Any], pictures: list[str]) -> bytes:
+    """The body as JSON. Pictures, most of it where there are any, go in as they are: base64 needs no escapes."""
+    if not pictures or any('"' in picture or "\\" in picture for picture in pictures):
+        return _encoded(body)
+    first, *others = _encoded(body, exclude=_PICTURES).split(_PICTURE_PART)
+    if len(others) != len(pictures):  # something else, such as a tool's example, looks like a part
+        return _encoded(body)
+    pieces = [first]
+    for picture, rest in zip(pictures, others, strict=True):
+        pieces += (_PICTURE_PART, b'"url":"', picture.encode(), b'"' if rest.startswith(b"}") else b'",', rest)
+    return b"".join(pieces)
+
+
+def _pictures(body: dict[str, Any]) -> list[str]:
+    """The `data:` URLs of all pictures, in their order."""
+    contents = [turn["content"] for turn in body.get("messages", ()) if isinstance(turn["content"], list)]
+    return [part["image_url"]["url"] for content in contents for part in content if part["type"] == "image_url"]
+
+
+def _check_finite(body: dict[str, Any], extra: dict[str, Any]) -> None:
+    """Raises InvalidRequest for NaN and infinity. JSON has neither, and as texts they are longer than as numbers.
+
+    Long texts, which most of a request is, aren't looked through.
+    """
+    turns = [turn for turn in body.get("messages", ()) if len(turn) > 2 or not isinstance(turn["content"], str)]
+    numbers, without = [{**body, "messages": turns}, extra], {0: _PICTURES}
+    if len(_encoded(numbers, exclude=without)) != len(_encoded(numbers, exclude=without, inf_nan_mode="strings")):
+        raise InvalidRequest(_NOT_JSON)
+
+
+def _encoded(value: object, **mode: Any) -> bytes:
+    try:
+        return to_json(value, **mode)
+    except ValueError:
+        raise InvalidRequest(_NOT_JSON) from None

@@ -1,0 +1,139 @@
+"""Images on the web, put into messages as data: URLs. Which may be asked for is decided here; asking is not. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
+
+from cf_gemma.errors import UnsupportedContent
+from cf_gemma.jsonobject import as_object
+from cf_gemma.request.images import image_part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Self
+
+FETCH_LIMIT: Final = 10_000_000
+"""Bytes that an image on the web may have."""
+
+FETCH_SECONDS: Final = 60.0
+"""Seconds that one image may take to come, however steadily it drips."""
+
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteImage:
+    """An image on the web. Raises UnsupportedContent for one that may not be asked for, or isn't there."""
+
+    url: str
+    host: str
+    port: int
+    since: float
+    """When it was begun with, in seconds of any clock."""
+    data: bytearray = field(default_factory=bytearray, repr=False)
+
+    @classmethod
+    def at(cls, url: str, now: float = 0.0) -> Self:
+        """The image with this URL, not asked for yet."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port or 443
+        except ValueError:
+            raise UnsupportedContent("an image's URL is malformed") from None
+        if parts.scheme != "https" or not host or parts.username is not None:
+            raise UnsupportedContent("an image's URL must begin with https:// and name a host, without a user")
+        return cls(url, host, port, now)
+
+    def message(self, resolved: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
+        """What to GET: at the very address that was checked, under the host's name. `resolved` is of getaddrinfo.
+
+        Refused when the host has any address that is not public: it would be asked in this machine's name.
+        """
+        found = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in resolved]
+        if not found or not all(_is_public(address) for address in found):
+            raise UnsupportedContent(f"the image's host {self.host} is not at a public address, and is not asked")
+        address = f"[{found[0]}]" if found[0].version == 6 else str(found[0])
+        parts = urlsplit(self.url)
+        return {
+            "url": parts._replace(netloc=f"{address}:{self.port}", fragment="").geturl(),
+            "headers": {"host": parts.netloc, "accept": "image/*", "accept-encoding": "identity"},
+            "extensions": {"sni_hostname": self.host},
+        }
+
+    def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """Takes the beginning of the answer."""
+        if status != 200:
+            raise self.missing(f"status {status}; redirects are not followed")
+        if headers.get("content-encoding", "identity") != "identity":
+            raise self.missing("it came compressed, which was not asked for")
+
+    def feed(self, chunk: bytes, now: float) -> None:
+        """Takes a piece of the image."""
+        self.data.extend(chunk)
+        if now - self.since > FETCH_SECONDS:
+            raise self.missing(f"it took longer than {FETCH_SECONDS:g} s")
+        if len(self.data) > FETCH_LIMIT:
+            raise self.missing(f"it is larger than {FETCH_LIMIT:,} bytes")
+
+    def missing(self, reason: str) -> UnsupportedContent:
+        """The error for an image that can't be had."""
+        return UnsupportedContent(f"no image from {self.host}: {reason}")
+
+
+def has_images(messages: object) -> bool:
+    """Whether any message has an image, so that making the request may take a while."""
+    return any(True for _ in _image_urls(messages))
+
+
+def addresses(messages: object) -> list[str]:
+    """The web addresses of images in these messages, each once."""
+    found = (image_url["url"] for image_url in _image_urls(messages))
+    texts = (url for url in found if isinstance(url, str))
+    return list(dict.fromkeys(url for url in texts if url[:8].lower().startswith(("http://", "https://"))))
+
+
+def inlined(messages: Sequence[Mapping[str, Any]], images: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """The messages with these images in place of their addresses. The caller's own objects are left as they are."""
+    return [
+        {**message, "content": [_inlined_part(part, images) for part in cast("list[object]", message["content"])]}
+        if isinstance(message.get("content"), list)
+        else dict(message)
+        for message in messages
+    ]
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _NAT64:
+            return _is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if inner is not None:
+            return _is_public(inner)
+    return address.is_global and not address.is_multicast
+
+
+def _image_urls(messages: object) -> Iterator[dict[str, Any]]:
+    for message in cast("list[object]", messages) if isinstance(messages, list | tuple) else []:
+        content = (as_object(message) or {}).get("content")
+        for part in cast("list[object]", content) if isinstance(content, list) else []:
+            if (url := _image_url(part)) is not None:
+                yield url
+
+
+def _image_url(part: object) -> dict[str, Any] | None:
+    fields = as_object(part) or {}
+    if fields.get("type") != "image_url":
+        return None
+    given = fields.get("image_url")
+    image_url = {"url": given} if isinstance(given, str) else as_object(given) or {}
+    return image_url if isinstance(image_url.get("url"), str | bytes) else None
+
+
+def _inlined_part(part: object, images: Mapping[str, bytes]) -> object:
+    image_url = _image_url(part)
+    if image_url is None or image_url["url"] not in images:
+        return part
+    return image_part(images[image_url["url"]], detail=image_url.get("detail"))

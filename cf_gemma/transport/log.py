@@ -1,0 +1,23 @@
+"""What is worth a line in the log. Neither bodies nor addresses are: they have secrets and other people's words."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cf_gemma.completion import Completion
+    from cf_gemma.transport.flow import Sleep
+
+_log = logging.getLogger("cf_gemma")
+
+
+def retry(step: Sleep) -> None:
+    """A request is about to be sent again."""
+    _log.info("sending again in %.2f s after attempt %d: %s", step.seconds, step.attempt, type(step.reason).__name__)
+
+
+def completed(completion: Completion) -> None:
+    """An answer is whole; a warning when thinking left no room for it."""
+    if completion.thought_only:
+        _log.warning("thinking used up max_tokens before the answer began: raise max_tokens, or set thinking=False")
