@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from cf_gemma.errors import GemmaError
     from cf_gemma.request.images import image_part
-    from cf_gemma.request.options import Options
+    from cf_gemma.request.parameters import Options
 
 __all__ = [
     "AsyncGemma",
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # so that type checkers and editors go by the imports above
-    _HOMES = ("errors", "request.options", "completion", "request.images", "client")
+    _HOMES = ("errors", "request.parameters", "completion", "request.images", "client")
 
     def __getattr__(name: str) -> object:
         """Loads a public name, or a module, when it is first asked for: the command's help needs none."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cf_gemma.completion import Completion, Delta
     from cf_gemma.queue.batch import AsyncBatch, Batch
     from cf_gemma.request.http_request import HttpRequest
-    from cf_gemma.request.options import Options
+    from cf_gemma.request.parameters import Options
     from cf_gemma.settings import Endpoint, Timeout
     from cf_gemma.transport import AsyncHttpClient, AsyncTransport, HttpClient, SyncTransport
 

@@ -187,4 +187,6 @@ from cf_gemma import *
 print(Gemma.__module__, Completion.__module__, Options.__module__, GemmaError.__module__)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603 - our own program
-    assert done.stdout.split() == [f"cf_gemma.{name}" for name in ("client", "completion", "request.options", "errors")]
+    assert done.stdout.split() == [
+        f"cf_gemma.{name}" for name in ("client", "completion", "request.parameters", "errors")
+    ]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cf_gemma.queue.flow import QueueFlow
     from cf_gemma.queue.requests import BatchRequest
     from cf_gemma.request.http_request import HttpRequest
-    from cf_gemma.request.options import Options
+    from cf_gemma.request.parameters import Options
     from cf_gemma.settings import Settings
 
     Messages = str | Sequence[Mapping[str, Any]] | None

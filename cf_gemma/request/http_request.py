@@ -11,7 +11,7 @@ from cf_gemma.errors import InvalidRequest
 from cf_gemma.jsonobject import as_object
 from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
 from cf_gemma.request.messages import wire_messages
-from cf_gemma.request.parameters import LIMITS, check_within
+from cf_gemma.request.parameters import LIMITS
 from cf_gemma.settings import Settings, checked_headers
 
 if TYPE_CHECKING:
@@ -86,8 +86,6 @@ def build(
     _set_tools(body)
     _set_thinking(body, parameters.get("thinking"))
     _set_response_format(body)
-    if settings.account_id is not None:
-        check_within(body)
     extra = _extra(parameters)
     if not LIMITS.isdisjoint(extra):
         body = {name: value for name, value in body.items() if name not in LIMITS}
@@ -171,6 +169,8 @@ def _set_thinking(body: dict[str, Any], thinking: bool | None) -> None:
     template = dict(body.get("chat_template_kwargs", {}))
     if thinking is None:
         thinking = template.get("enable_thinking", not _better_without_thinking(body))
+    if not isinstance(thinking, bool):  # the template would take any text for yes
+        raise InvalidRequest("chat_template_kwargs: enable_thinking must be True or False; it is set with thinking")
     template["enable_thinking"] = thinking
     body["chat_template_kwargs"] = template
 
