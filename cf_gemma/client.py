@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from cf_gemma.request import remote_images
 from cf_gemma.request.http_request import build
-from cf_gemma.request.parameters import merged
-from cf_gemma.settings import TIMEOUT, Settings
+from cf_gemma.request.parameters import RULES, merged, unknown_setting
+from cf_gemma.settings import SETTING_NAMES, TIMEOUT, Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
@@ -65,6 +65,8 @@ class _Model(Generic[AnyHttpClient]):
             default_headers=default_headers,
             deadline=deadline,
         )
+        for name in options.keys() - RULES:
+            raise unknown_setting(type(self).__name__, name, (*SETTING_NAMES, "http_client", *RULES))
         self._options = merged(options)
         self._http_client = http_client
         self._inlines = inline_image_urls
@@ -117,8 +119,8 @@ class Gemma(_Model["HttpClient"]):
         **options: Parameters of every call, see `Options`; those of a call come before them.
 
     Raises:
-        ConfigurationError: A setting is missing or malformed.
-        InvalidRequest: A parameter is unknown or out of range.
+        ConfigurationError: A setting is missing, malformed or unknown.
+        InvalidRequest: A parameter is out of range.
     """
 
     def chat(self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]) -> Completion:

@@ -6,6 +6,7 @@ import ipaddress
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -16,7 +17,6 @@ from cf_gemma.errors import ConfigurationError
 from cf_gemma.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Self
 
 Endpoint = Literal["run", "chat_completions"]
@@ -27,6 +27,9 @@ BASE_URL: Final = "https://api.cloudflare.com/client/v4"
 
 TIMEOUT: Final = 120.0
 """Seconds of silence that are waited out by default."""
+
+QUEUE_TIMEOUT: Final = 3_600.0
+"""Seconds that a batch in the queue is waited for by default. Cloudflare says that one typically takes 5 minutes."""
 
 SETTING_NAMES: Final = (
     "account_id",
@@ -162,6 +165,8 @@ class Settings:
 
 def checked_headers(headers: Mapping[str, str] | None, setting: str) -> dict[str, str]:
     """Caller's headers, lower case. Raises ConfigurationError for one that can't be sent or isn't the caller's."""
+    if headers is not None and not isinstance(headers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - callers err
+        raise ConfigurationError(f"{setting} must be a dict of texts")
     checked: dict[str, str] = {}
     for name, value in (headers or {}).items():
         # Not shown: whoever pastes a whole header line here may paste a token.
@@ -190,11 +195,11 @@ def _headers(
     if token is not None:
         headers["authorization"] = f"Bearer {token.get_secret_value()}"
     if gateway is not None:
-        if not _GATEWAY.fullmatch(gateway):
+        if not _matches(_GATEWAY, gateway):
             raise ConfigurationError("gateway must be the name of an AI Gateway: letters, digits, - and _, 64 at most")
         headers["cf-aig-gateway-id"] = gateway
     if session_affinity is not None:
-        if not _VISIBLE.fullmatch(session_affinity) or len(session_affinity) > 256:
+        if not _matches(_VISIBLE, session_affinity) or len(session_affinity) > 256:
             raise ConfigurationError("session_affinity must be printable ASCII without spaces, 256 characters at most")
         headers["x-session-affinity"] = session_affinity
     return headers
@@ -207,7 +212,7 @@ def _first(variables: tuple[str, ...], environ: Mapping[str, str]) -> str | None
 def _account(account: str | None) -> str:
     if not account:
         raise ConfigurationError(f"account_id is missing: pass account_id, or set {ACCOUNT_VARIABLES[0]}")
-    if not _ACCOUNT.fullmatch(account):
+    if not _matches(_ACCOUNT, account):
         raise ConfigurationError(
             f"account_id ({ACCOUNT_VARIABLES[0]}) may have letters, digits, - and _ only, without spaces or line ends; "
             "Cloudflare's are 32 hexadecimal digits"
@@ -222,6 +227,8 @@ def _token(argument: str | SecretStr | None, environ: Mapping[str, str]) -> Secr
     if token is None:
         return None
     setting = f"api_token ({TOKEN_VARIABLES[0]})"
+    if not isinstance(token, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers err
+        raise ConfigurationError(f"{setting} must be a text")
     if not token:
         raise ConfigurationError(f"{setting} is empty")
     if token[:7].lower() == "bearer ":
@@ -235,6 +242,8 @@ def _token(argument: str | SecretStr | None, environ: Mapping[str, str]) -> Secr
 
 def _base_url(url: str) -> str:
     setting = f"base_url ({BASE_URL_VARIABLES[0]})"
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers err
+        raise ConfigurationError(f"{setting} must be a text")
     try:
         parts = urlsplit(url)
         host = parts.hostname

@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from pydantic import AliasChoices, BaseModel
-
-from cf_gemma.errors import ConfigurationError, InvalidRequest
+from cf_gemma.errors import InvalidRequest
 from cf_gemma.model import MODEL
 from cf_gemma.secrecy import is_secret_header, secret_in
 from langchain_cf_gemma.parts import mapping_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from cf_gemma import Options
 
 _OTHER_NAMES: Final = {"model_name": "model", "stop_sequences": "stop", "max_completion_tokens": "max_tokens"}
 _LANGCHAINS_OWN: Final = frozenset({"stream", "stream_usage"})
 """Call arguments that LangChain or the chat model reads, and the service must not see."""
-
-
-def check_names(cls: type[BaseModel], given: Iterable[str]) -> None:
-    """Raises ConfigurationError, with the nearest known name, for a constructor argument that doesn't exist."""
-    known = set(cls.model_fields)
-    for field in cls.model_fields.values():
-        if isinstance(field.validation_alias, AliasChoices):
-            known.update(str(choice) for choice in field.validation_alias.choices)
-    for name in given:
-        if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"Did you mean {near[0]}? " if near else ""
-            raise ConfigurationError(
-                f"{cls.__name__} has no argument {name}. {hint}Fields that only the service knows go into extra_body."
-            )
 
 
 def call_options(fields: Mapping[str, Any], stop: list[str] | None, given: Mapping[str, Any]) -> Options:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import override
 
-from cf_gemma import AsyncGemma, Gemma, __version__
-from cf_gemma.model import MODEL
-from cf_gemma.settings import OPTION_NAMES, SETTING_NAMES
-from langchain_cf_gemma.arguments import call_options, check_names, refuse_secrets
+from cf_gemma import Gemma, __version__
+from cf_gemma.fields import GemmaFields
+from langchain_cf_gemma.arguments import call_options, refuse_secrets
 from langchain_cf_gemma.chunks import combined_usage
 from langchain_cf_gemma.errors import as_langchain
 from langchain_cf_gemma.messages import to_wire
@@ -35,103 +34,37 @@ _PROCESS_BOUND: Final = (*_HTTP_CLIENTS, "rate_limiter", "callbacks", "cache")
 """Fields that a deep copy shares: they have locks and sockets, or are there to be shared."""
 
 
-class ConfiguredGemma(BaseChatModel):
-    """The fields of ChatCloudflareGemma."""
+class ConfiguredGemma(GemmaFields, BaseChatModel):
+    """The fields of ChatCloudflareGemma that are LangChain's, and what LangChain asks about them."""
 
-    model: str = Field(default=MODEL, validation_alias=AliasChoices("model", "model_name"))
-    """Workers AI's model id."""
-    account_id: str | None = None
-    """Cloudflare's account id; else `CLOUDFLARE_ACCOUNT_ID`."""
-    api_token: SecretStr | None = Field(default=None, validation_alias=AliasChoices("api_token", "api_key"))
-    """Cloudflare's API token; else `CLOUDFLARE_API_TOKEN`. Also accepted as `api_key`."""
-    base_url: str | None = None
-    """Root of the API; else `CLOUDFLARE_BASE_URL`, else Cloudflare's. Plain http only for loopback."""
-    endpoint: Literal["run", "chat_completions"] = "run"
-    """Which of the service's two routes to use; other servers of the same weights have `chat_completions` only."""
-    gateway: str | None = None
-    """Name of the AI Gateway to go through."""
-    session_affinity: str | None = None
-    """Any id; calls with the same one reach the same machine, whose prefix cache they share."""
-
-    temperature: float | None = None
-    """Randomness, 0 to 2. The service's default is 1."""
-    top_p: float | None = None
-    """Share of the probability mass to sample from, 0 to 1."""
-    max_tokens: int | None = Field(default=None, validation_alias=AliasChoices("max_tokens", "max_completion_tokens"))
-    """Most tokens to answer with, reasoning included. By default 16,384, and 4,096 without thinking."""
-    stop: list[str] | None = Field(default=None, validation_alias=AliasChoices("stop", "stop_sequences"))
-    """Up to four texts at which to stop."""
-    seed: int | None = None
-    """Asks for the same sampling each time; best effort."""
-    frequency_penalty: float | None = None
-    """Against repetition by count, -2 to 2."""
-    presence_penalty: float | None = None
-    """Against repetition at all, -2 to 2."""
-    logit_bias: dict[str, float] | None = None
-    """Bias by token id, -100 to 100."""
-    logprobs: bool | None = None
-    """Whether to return log probabilities, in `response_metadata["logprobs"]`."""
-    top_logprobs: int | None = None
-    """How many alternatives to return for each token, 0 to 20."""
-    n: int | None = None
-    """How many answers to make. More than one only without streaming, through `generate`."""
-    thinking: bool | None = None
-    """Whether to reason first. None: yes, except for structured output."""
-    reasoning_effort: Literal["low", "medium", "high"] | None = None
-    """Sent when given; the service doesn't document what Gemma makes of it."""
-    extra_body: dict[str, Any] | None = Field(default=None, validation_alias=AliasChoices("extra_body", "model_kwargs"))
-    """Fields to add to the request's body as they are."""
-
-    timeout: float | tuple[float, float] | None = Field(
-        default=120.0, validation_alias=AliasChoices("timeout", "request_timeout")
-    )
-    """Seconds of silence to wait out, or (connect, read); None for no limit."""
-    max_retries: int = 2
-    """How often to send again after a failure that may pass; never once a part of the answer was handed out."""
-    deadline: float | None = None
-    """Seconds from the beginning of a call in which an attempt may begin, waits included; None for no limit."""
     streaming: bool | None = None
     """Whether `invoke` streams to callbacks, too. None: where LangChain wants it; False switches all streaming off."""
     stream_usage: bool = True
     """Whether a stream ends with `usage_metadata`."""
-    wire_streaming: bool | Literal["auto"] = "auto"
-    """Whether `invoke` streams over the wire and collects. "auto": when more than 2,048 tokens may come."""
-    default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
-    """Headers for every request, such as `cf-aig-cache-ttl`. Secret: neither shown nor saved."""
-    inline_image_urls: bool = False
-    """Whether images on the web are fetched and sent along; else their URLs are refused. https, public hosts only."""
     http_client: Any = Field(default=None, exclude=True, repr=False)
     """An httpx.Client to use for calls."""
     http_async_client: Any = Field(default=None, exclude=True, repr=False)
     """An httpx.AsyncClient to use for asynchronous calls."""
 
-    _client: Gemma | None = PrivateAttr(default=None)
-    _async_client: AsyncGemma | None = PrivateAttr(default=None)
-
-    model_config = ConfigDict(populate_by_name=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid")
 
     if not TYPE_CHECKING:  # Type checkers derive signatures from the fields, and from core.
 
         def __init__(self, **arguments: Any) -> None:
-            # Here and not in validators, because pydantic would wrap the errors, which are ValueErrors.
-            check_names(type(self), arguments)
-            # LangChain's standard arguments bring an api_key along; pydantic takes one of the two names only.
-            arguments.pop("api_token" if arguments.get("api_token") is None else "api_key", None)
-            super().__init__(**arguments)
+            with as_langchain():
+                super().__init__(**arguments)
             self._resolve_settings()
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            if name == "api_token" and isinstance(value, str):
-                value = SecretStr(value)
-            super().__setattr__(name, value)
-            if name in SETTING_NAMES or name in _HTTP_CLIENTS:
-                self._client = self._async_client = None
 
         def bind(self, **kwargs: Any) -> Any:
             """The model with arguments for its calls; not with secrets, since a bound model shows its arguments."""
             with as_langchain():
                 refuse_secrets(kwargs)
             return super().bind(**kwargs)
+
+    @classmethod
+    @override
+    def _http_clients(cls) -> tuple[str, str]:
+        return _HTTP_CLIENTS
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -152,13 +85,8 @@ class ConfiguredGemma(BaseChatModel):
         """Everything but what is bound to this process, and what is secret: it is given again on loading."""
         state = super().__getstate__()
         fields = {**state["__dict__"], **dict.fromkeys(("api_token", "default_headers", *_HTTP_CLIENTS))}
-        private: dict[str, Any] = {**(state["__pydantic_private__"] or {}), "_client": None, "_async_client": None}
+        private: dict[str, Any] = {**(state["__pydantic_private__"] or {}), "_gemma": None, "_async_gemma": None}
         return {**state, "__dict__": fields, "__pydantic_private__": private}
-
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _listed_stop(cls, stop: Any) -> Any:
-        return [stop] if isinstance(stop, str) else stop or None
 
     @model_validator(mode="after")
     def _set_cloudflare_gemma_version(self) -> Self:
@@ -174,26 +102,6 @@ class ConfiguredGemma(BaseChatModel):
     def api_key(self) -> SecretStr | None:
         """`api_token`, under LangChain's usual name for it."""
         return self.api_token
-
-    @property
-    def client(self) -> Gemma:
-        """The client that calls go through; it connects on first use."""
-        if self._client is None:
-            self._client = Gemma(**self._settings(), http_client=self.http_client)
-        return self._client
-
-    @property
-    def async_client(self) -> AsyncGemma:
-        """The client that asynchronous calls go through; it connects on first use, once per event loop."""
-        if self._async_client is None:
-            self._async_client = AsyncGemma(**self._settings(), http_client=self.http_async_client)
-        return self._async_client
-
-    def _settings(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in SETTING_NAMES}
-
-    def _option_fields(self) -> dict[str, Any]:
-        return {name: value for name in OPTION_NAMES if (value := getattr(self, name)) is not None}
 
     def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> Options:
         with as_langchain():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from cf_gemma.settings import QUEUE_TIMEOUT
 from langchain_cf_gemma.arguments import reading
 from langchain_cf_gemma.chunks import to_result
 from langchain_cf_gemma.errors import GemmaError, as_langchain
@@ -27,7 +28,7 @@ class QueuedGemma(ConfiguredGemma):
         inputs: Sequence[LanguageModelInput],
         *,
         stop: list[str] | None = None,
-        timeout: float | None = None,
+        timeout: float | None = QUEUE_TIMEOUT,
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage | GemmaError]:
@@ -39,7 +40,7 @@ class QueuedGemma(ConfiguredGemma):
         Args:
             inputs: What `invoke` takes.
             stop: Texts at which to stop.
-            timeout: Seconds to wait, None for as long as it takes.
+            timeout: Seconds to wait, an hour by default; None for as long as it takes.
             return_exceptions: Whether an input that failed has its error in the list, instead of raising it.
             **kwargs: Any parameter of a call; it holds for all inputs.
 
@@ -57,7 +58,7 @@ class QueuedGemma(ConfiguredGemma):
         inputs: Sequence[LanguageModelInput],
         *,
         stop: list[str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the twin's parameter
+        timeout: float | None = QUEUE_TIMEOUT,  # noqa: ASYNC109 - the twin's parameter
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage | GemmaError]:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from llama_index.core.tools.types import BaseTool
     from llama_index.core.types import Model
 
-    from cf_gemma import AsyncGemma, Gemma
 
 dispatcher = get_dispatcher(__name__)
 
@@ -82,56 +81,58 @@ class CloudflareGemma(QueuedGemma):
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """The whole answer: text, reasoning and tool calls as blocks, usage in `additional_kwargs` and `raw`."""
         request, options = self._request(messages, kwargs)
-        return chat_response(self._gemma.chat(request, **options), single_call=_single_call(options))
+        return chat_response(self.client.chat(request, **options), single_call=_single_call(options))
 
     @override
     @on_chat
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """The whole answer."""
         request, options = self._request(messages, kwargs)
-        return chat_response(await self._agemma.chat(request, **options), single_call=_single_call(options))
+        return chat_response(await self.async_client.chat(request, **options), single_call=_single_call(options))
 
     @override
     @on_chat
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """The answer as it comes; new reasoning is in `additional_kwargs["thinking_delta"]`."""
         request, options = self._request(messages, kwargs)
-        return primed(self._gemma.stream(request, **options), StreamedChat(single_call=_single_call(options)))
+        return primed(self.client.stream(request, **options), StreamedChat(single_call=_single_call(options)))
 
     @override
     @on_chat
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """The answer as it comes."""
         request, options = self._request(messages, kwargs)
-        return await aprimed(self._agemma.stream(request, **options), StreamedChat(single_call=_single_call(options)))
+        return await aprimed(
+            self.async_client.stream(request, **options), StreamedChat(single_call=_single_call(options))
+        )
 
     @override
     @on_completion
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """The answer's text. Raises ReasoningBudgetExceeded where thinking left none."""
         request, options = self._request(self._prompted(prompt, formatted=formatted), kwargs)
-        return completion_response(self._gemma.chat(request, **options))
+        return completion_response(self.client.chat(request, **options))
 
     @override
     @on_completion
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """The answer's text."""
         request, options = self._request(self._prompted(prompt, formatted=formatted), kwargs)
-        return completion_response(await self._agemma.chat(request, **options))
+        return completion_response(await self.async_client.chat(request, **options))
 
     @override
     @on_completion
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """The answer's text as it comes. Raises ReasoningBudgetExceeded at the end where thinking left none."""
         request, options = self._request(self._prompted(prompt, formatted=formatted), kwargs)
-        return primed(self._gemma.stream(request, **options), StreamedCompletion())
+        return primed(self.client.stream(request, **options), StreamedCompletion())
 
     @override
     @on_completion
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """The answer's text as it comes."""
         request, options = self._request(self._prompted(prompt, formatted=formatted), kwargs)
-        return await aprimed(self._agemma.stream(request, **options), StreamedCompletion())
+        return await aprimed(self.async_client.stream(request, **options), StreamedCompletion())
 
     @override
     def get_tool_calls_from_response(
@@ -276,14 +277,6 @@ class CloudflareGemma(QueuedGemma):
         self, messages: Sequence[ChatMessage], call: Mapping[str, Any]
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         return to_wire(messages), self._options(call)
-
-    @property
-    def _gemma(self) -> Gemma:
-        return self._clients()[0]
-
-    @property
-    def _agemma(self) -> AsyncGemma:
-        return self._clients()[1]
 
 
 def _single_call(options: Mapping[str, Any]) -> bool:

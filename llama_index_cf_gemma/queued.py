@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cf_gemma import GemmaError
+from cf_gemma.settings import QUEUE_TIMEOUT
 from llama_index_cf_gemma.messages import to_wire
 from llama_index_cf_gemma.responses import chat_response
 from llama_index_cf_gemma.settings import GemmaSettings
@@ -24,7 +25,7 @@ class QueuedGemma(GemmaSettings):
         self,
         inputs: Sequence[str | Sequence[ChatMessage]],
         *,
-        timeout: float | None = None,
+        timeout: float | None = QUEUE_TIMEOUT,
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[ChatResponse | GemmaError]:
@@ -34,14 +35,14 @@ class QueuedGemma(GemmaSettings):
 
         Args:
             inputs: Of each a prompt, or the messages that `chat` takes.
-            timeout: Seconds to wait, None for as long as it takes.
+            timeout: Seconds to wait, an hour by default; None for as long as it takes.
             return_exceptions: Whether a chat that failed has its error in the list, instead of raising it.
             **kwargs: Any parameter of a call; it holds for all chats.
 
         Raises:
             GemmaError: The batch as a whole failed; or one of its chats did, with `return_exceptions` unset.
         """
-        queue = self._clients()[0].batch
+        queue = self.client.batch
         options = self._options(kwargs)
         results = queue.wait(queue.submit(_requests(inputs), **options), timeout=timeout)
         return _responses((result.outcome for result in results), options, return_exceptions=return_exceptions)
@@ -50,12 +51,12 @@ class QueuedGemma(GemmaSettings):
         self,
         inputs: Sequence[str | Sequence[ChatMessage]],
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - the twin's parameter
+        timeout: float | None = QUEUE_TIMEOUT,  # noqa: ASYNC109 - the twin's parameter
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[ChatResponse | GemmaError]:
         """The same, asynchronous."""
-        queue = self._clients()[1].batch
+        queue = self.async_client.batch
         options = self._options(kwargs)
         results = await queue.wait(await queue.submit(_requests(inputs), **options), timeout=timeout)
         return _responses((result.outcome for result in results), options, return_exceptions=return_exceptions)

@@ -7,6 +7,7 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, Thinking
 
 from cf_gemma import AsyncGemma, Completion, Gemma
 from cf_gemma.emulator import Emulator, Reply, ToolCallSpec
+from cf_gemma.errors import ConfigurationError, InvalidRequest
 from langchain_cf_gemma import ChatCloudflareGemma
 from llama_index_cf_gemma import CloudflareGemma
 
@@ -144,3 +145,53 @@ async def test_same_answer(dialect: str, endpoint: str, ask: Callable[[dict[str,
     assert all(answer.usage[2] == sum(answer.usage[:2]) > 0 for answer in told)
     assert len({answer.usage for answer in told}) == 1
     assert [answer._replace(usage=TRUTH.usage) for answer in told] == [TRUTH] * len(told)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "error"),
+    [
+        ({"temprature": 1}, ConfigurationError),
+        ({"endpoint": "x"}, ConfigurationError),
+        ({"account_id": "../x"}, ConfigurationError),
+        ({"account_id": ["x"]}, ConfigurationError),
+        ({"timeout": "soon"}, ConfigurationError),
+        ({"max_retries": -1}, ConfigurationError),
+        ({"temperature": 3}, InvalidRequest),
+        ({"temperature": "hot"}, InvalidRequest),
+        ({"stop": list("abcde")}, InvalidRequest),
+        ({"top_logprobs": 50}, InvalidRequest),
+    ],
+)
+def test_the_same_mistake_is_the_same_error(mistake: dict[str, Any], error: type[Exception]) -> None:
+    """Whichever class is made with it, a mistake raises one kind of error, which names the argument."""
+    good = {"account_id": "account", "api_token": "token"}
+    for kind in (Gemma, AsyncGemma, ChatCloudflareGemma, CloudflareGemma):
+        with pytest.raises(error, match=next(iter(mistake))):
+            kind(**{**good, **mistake})
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda **where: (model := Gemma(**where), lambda: model.chat("x")),
+        lambda **where: (model := ChatCloudflareGemma(**where), lambda: model.invoke("x")),
+        lambda **where: (model := CloudflareGemma(**where), lambda: model.complete("x")),
+    ],
+    ids=["Gemma", "LangChain", "LlamaIndex"],
+)
+def test_all_can_be_closed(ask: Callable[..., Any]) -> None:
+    """`close` and `with` end the connections of each, and it can be used again."""
+    with Emulator(["one"] * 2) as emulator:
+        model, call = ask(**{name: getattr(emulator, name) for name in ("account_id", "api_token", "base_url")})
+        with model:
+            call()
+        call()
+        model.close()
+        assert len(emulator.requests) == 2
+
+
+@pytest.mark.parametrize("kind", [AsyncGemma, ChatCloudflareGemma, CloudflareGemma])
+async def test_all_can_be_closed_asynchronously(kind: type[Any]) -> None:
+    """`aclose` and `async with` likewise."""
+    async with kind(account_id="account", api_token="token") as model:
+        await model.aclose()

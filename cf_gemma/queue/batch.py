@@ -12,6 +12,7 @@ from cf_gemma.queue.flow import Pause, PollPolicy, asking, collecting, submittin
 from cf_gemma.queue.handle import BatchHandle, BatchPart, BatchResult, BatchStatus
 from cf_gemma.queue.requests import Item, Part, items, parts
 from cf_gemma.request.parameters import merged
+from cf_gemma.settings import QUEUE_TIMEOUT
 from cf_gemma.transport.flow import drive, now
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncBatch", "Batch", "BatchHandle", "BatchPart", "BatchResult", "BatchStatus", "PollPolicy"]
 
 T = TypeVar("T")
-
-PATIENCE = 3_600.0
-"""Seconds that `wait` waits by default. Cloudflare says that a batch typically takes 5 minutes."""
 
 
 class _Queue:
@@ -114,7 +112,7 @@ class Batch(_Queue):
         """The result of every request, in their order. Raises RequestTimeout when they are not all there yet."""
         return self.wait(batch, timeout=0)
 
-    def wait(self, batch: BatchHandle | str, *, timeout: float | None = PATIENCE) -> list[BatchResult]:
+    def wait(self, batch: BatchHandle | str, *, timeout: float | None = QUEUE_TIMEOUT) -> list[BatchResult]:
         """The result of every request, in their order, as soon as they are all there.
 
         Args:
@@ -172,7 +170,7 @@ class AsyncBatch(_Queue):
         """The result of every request, in their order. Raises RequestTimeout when they are not all there yet."""
         return await self.wait(batch, timeout=0)
 
-    async def wait(self, batch: BatchHandle | str, *, timeout: float | None = PATIENCE) -> list[BatchResult]:  # noqa: ASYNC109 - the twin's parameter
+    async def wait(self, batch: BatchHandle | str, *, timeout: float | None = QUEUE_TIMEOUT) -> list[BatchResult]:  # noqa: ASYNC109 - the twin's parameter
         """The result of every request, in their order, as soon as they are all there; see `Batch.wait`."""
         return await self._run(self._collection(batch, timeout, self._clock))
 

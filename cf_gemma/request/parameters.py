@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, NamedTuple, TypedDict, cast, get_type_hints
 
-from cf_gemma.errors import InvalidRequest
+from cf_gemma.errors import ConfigurationError, InvalidRequest
 from cf_gemma.secrecy import secret_in
 from cf_gemma.settings import SETTING_NAMES
 
@@ -149,6 +149,14 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     if secret := secret_in(parameters.get("extra_body", {})):
         raise InvalidRequest(f"extra_body: {secret} looks like a secret, and bodies are logged, by gateways for one")
     return parameters
+
+
+def unknown_setting(owner: str, name: str, names: Iterable[str]) -> ConfigurationError:
+    """The error for an argument that a model of this class doesn't have; `names` are those that it has."""
+    return ConfigurationError(
+        f"{owner} has no setting {name}; {did_you_mean(name, names)}"
+        "Request parameters that only the service knows go into extra_body"
+    )
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

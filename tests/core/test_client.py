@@ -45,7 +45,7 @@ def test_the_twins_have_the_same_parameters(blocking: Any, asynchronous: Any) ->
     ("given", "error", "told"),
     [
         ({"temperature": 3}, e.InvalidRequest, "temperature must be a number from 0 to 2"),
-        ({"temprature": 1}, e.InvalidRequest, "did you mean temperature"),
+        ({"temprature": 1}, e.ConfigurationError, "did you mean temperature"),
         ({"account_id": "../x"}, e.ConfigurationError, "account_id"),
         ({"api_token": "Bearer x"}, e.ConfigurationError, "api_token"),
         ({"base_url": "http://host.test"}, e.ConfigurationError, "base_url"),

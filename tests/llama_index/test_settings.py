@@ -15,7 +15,6 @@ from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms.function_calling import FunctionCallingLLM
-from pydantic import ValidationError
 
 from cf_gemma.errors import ConfigurationError, InvalidRequest, UnsupportedContent
 from cf_gemma.model import MODEL
@@ -102,7 +101,7 @@ def test_bad_settings(settings: dict, names: str) -> None:
 
 def test_a_setting_of_the_wrong_type_doesn_t_show_it() -> None:
     """Pydantic's own errors don't echo what was passed."""
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         made(default_headers=f"cf-aig-authorization: {TOKEN}")
     assert TOKEN not in str(caught.value)
 
@@ -110,7 +109,7 @@ def test_a_setting_of_the_wrong_type_doesn_t_show_it() -> None:
 def test_connection_settings_are_not_assigned_later() -> None:
     """The connections are made of them; a change that had no effect would be a trap."""
     llm = made()
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(ConfigurationError, match="frozen"):
         llm.timeout = 5.0
     llm.temperature = 0.5
 
