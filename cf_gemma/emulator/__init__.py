@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cf_gemma.emulator.app import create_app
-    from cf_gemma.emulator.call import RecordedRequest
-    from cf_gemma.emulator.engines import Engine
+    from cf_gemma.emulator.edge.call import RecordedRequest
+    from cf_gemma.emulator.edge.settings import Settings
     from cf_gemma.emulator.engines.llama import LlamaEngine
+    from cf_gemma.emulator.engines.protocol import Engine
     from cf_gemma.emulator.engines.reply import Reply, ToolCallSpec
     from cf_gemma.emulator.engines.scripted import ScriptedEngine
     from cf_gemma.emulator.faults import CUT, FAULTS, Fault
     from cf_gemma.emulator.server import Emulator
-    from cf_gemma.emulator.settings import Settings
 
 __all__ = [
     "CUT",
@@ -45,14 +45,14 @@ __all__ = [
 
 _HOMES = {
     "app": ("create_app",),
-    "call": ("RecordedRequest",),
-    "engines": ("Engine",),
+    "edge.call": ("RecordedRequest",),
+    "engines.protocol": ("Engine",),
     "engines.llama": ("LlamaEngine",),
     "engines.reply": ("Reply", "ToolCallSpec"),
     "engines.scripted": ("ScriptedEngine",),
     "faults": ("CUT", "FAULTS", "Fault"),
     "server": ("Emulator",),
-    "settings": ("Settings",),
+    "edge.settings": ("Settings",),
 }
 
 

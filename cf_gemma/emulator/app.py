@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Unpack
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from cf_gemma.emulator import catalogue
-from cf_gemma.emulator.service import Service
-from cf_gemma.emulator.settings import Options, Settings
+from cf_gemma.emulator.edge import catalogue
+from cf_gemma.emulator.edge.service import Service
+from cf_gemma.emulator.edge.settings import Options, Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from cf_gemma.emulator.engines import Engine
+    from cf_gemma.emulator.engines.protocol import Engine
 
 
 def create_app(engine: Engine, **options: Unpack[Options]) -> Starlette:

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Self, Unpack
 import uvicorn
 from typing_extensions import override
 
-from cf_gemma.emulator.answer import ConnectionCut
 from cf_gemma.emulator.app import create_app
-from cf_gemma.emulator.engines import Engine
+from cf_gemma.emulator.delivery.answer import ConnectionCut
+from cf_gemma.emulator.edge.settings import Options
+from cf_gemma.emulator.engines.protocol import Engine
 from cf_gemma.emulator.engines.scripted import ScriptedEngine
-from cf_gemma.emulator.settings import Options
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from cf_gemma.emulator.call import RecordedRequest
+    from cf_gemma.emulator.edge.call import RecordedRequest
+    from cf_gemma.emulator.edge.service import Service
     from cf_gemma.emulator.engines.reply import Replies
-    from cf_gemma.emulator.service import Service
 
 
 class Emulator:

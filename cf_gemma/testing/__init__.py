@@ -27,7 +27,7 @@ from cf_gemma.testing.workers_ai import Unmet, WorkersAI
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from cf_gemma.emulator.settings import Options
+    from cf_gemma.emulator.edge.settings import Options
 
 __all__ = ["CUT", "Fault", "RecordedRequest", "Reply", "ToolCallSpec", "WorkersAI"]
 

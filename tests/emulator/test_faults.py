@@ -10,8 +10,8 @@ import pytest
 
 from cf_gemma import Gemma
 from cf_gemma.emulator import CUT, FAULTS, Fault
+from cf_gemma.emulator.edge.injection import Injection, Injections
 from cf_gemma.emulator.faults import Refusal
-from cf_gemma.emulator.injection import Injection, Injections
 from cf_gemma.errors import CODES, ConnectionFailed
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cf_gemma.completion import ReasoningDelta, TextDelta, ToolCallDelta
+from cf_gemma.emulator.edge.validation import check
 from cf_gemma.emulator.engines import Ending, Event, Opening, Step
 from cf_gemma.emulator.engines.llama_chat import (
     call_body,
@@ -18,7 +19,6 @@ from cf_gemma.emulator.engines.llama_chat import (
     tools_to_call,
 )
 from cf_gemma.emulator.faults import Refusal
-from cf_gemma.emulator.validation import check
 
 USER = {"role": "user", "content": "What is 6 times 7?"}
 ADD = {

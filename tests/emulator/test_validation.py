@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cf_gemma.emulator.edge.validation import check
 from cf_gemma.emulator.faults import Refusal
-from cf_gemma.emulator.validation import check
 
 USER = {"role": "user", "content": "Hi"}
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from cf_gemma.completion import TextDelta, ToolCallDelta
-from cf_gemma.emulator.engines import Event, Opening, Step
 from cf_gemma.emulator.engines.llama_chat import (
     call_body,
     events,
@@ -24,6 +23,7 @@ from cf_gemma.emulator.engines.llama_chat import (
     tools_to_call,
 )
 from cf_gemma.emulator.engines.model_file import COMMANDS, STAND_IN_TOKENS, VARIABLE, find_model
+from cf_gemma.emulator.engines.protocol import Event, Opening, Step
 from cf_gemma.emulator.faults import Fault, Refusal
 from cf_gemma.errors import ConfigurationError
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cf_gemma.completion import Delta, ReasoningDelta, TextDelta, ToolCallDelta
 from cf_gemma.emulator.chat import objects
-from cf_gemma.emulator.engines import Ending, Event, Opening, Step
+from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
 from cf_gemma.emulator.faults import Fault, Refusal
 from cf_gemma.jsonobject import as_object
 

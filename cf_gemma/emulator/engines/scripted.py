@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from cf_gemma.completion import Delta, ReasoningDelta, TextDelta, ToolCallDelta
-from cf_gemma.emulator.engines import Ending, Event, Opening, Step
+from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
 from cf_gemma.emulator.engines.reply import Replies, Reply, Script, Text, kind_of, tokens
 from cf_gemma.emulator.faults import Fault, Refusal
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from cf_gemma.completion import Delta
-    from cf_gemma.emulator.engines import Ending, Step
+    from cf_gemma.emulator.engines.protocol import Ending, Step
 
 END_OF_TURN: Final = 106
 """Gemma's `<turn|>` token, which both back-ends report as what stopped them."""

@@ -6,14 +6,14 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from cf_gemma.emulator.billing import neurons
-from cf_gemma.emulator.engines import Ending, Event, Opening, Step
+from cf_gemma.emulator.backends.billing import neurons
+from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
 from cf_gemma.emulator.faults import Fault, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cf_gemma.emulator.settings import Settings
+    from cf_gemma.emulator.edge.settings import Settings
 
 
 class Account:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from cf_gemma.completion import ToolCallDelta
-from cf_gemma.emulator.engines import Ending, Event, Opening, Step
+from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

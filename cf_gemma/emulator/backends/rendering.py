@@ -8,12 +8,12 @@ from string import ascii_lowercase, digits
 from typing import TYPE_CHECKING, Any, Final
 
 from cf_gemma.completion import ReasoningDelta, ToolCallDelta
-from cf_gemma.emulator.billing import usage
-from cf_gemma.emulator.dialects import Call, Dialect, Finished, Top
-from cf_gemma.emulator.engines import Ending, Event, Opening, Step
+from cf_gemma.emulator.backends.billing import usage
+from cf_gemma.emulator.backends.common import Call, Dialect, Finished, Top
+from cf_gemma.emulator.backends.styles import ToolCallStyle, cut
+from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
 from cf_gemma.emulator.envelope import dumps, envelope
 from cf_gemma.emulator.faults import Refusal
-from cf_gemma.emulator.tool_call_styles import ToolCallStyle, cut
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cf_gemma.emulator.answer import Rendered
+from cf_gemma.emulator.delivery.answer import Rendered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 
-    from cf_gemma.emulator.call import Call
+    from cf_gemma.emulator.edge.call import Call
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from cf_gemma.emulator.account import Account
-from cf_gemma.emulator.answer import Answer, ConnectionCut, Rendered
-from cf_gemma.emulator.batches import Batches, read_items
-from cf_gemma.emulator.call import Call, RecordedRequest, RouteName
-from cf_gemma.emulator.engines import Step
+from cf_gemma.emulator.backends.rendering import Stamp, body, sse
+from cf_gemma.emulator.delivery.answer import Answer, ConnectionCut, Rendered
+from cf_gemma.emulator.edge.account import Account
+from cf_gemma.emulator.edge.batches import Batches, read_items
+from cf_gemma.emulator.edge.call import Call, RecordedRequest, RouteName
+from cf_gemma.emulator.edge.gateway import Gateway, Visit
+from cf_gemma.emulator.edge.injection import Injection, Injections
+from cf_gemma.emulator.edge.prompt_cache import PromptCaches
+from cf_gemma.emulator.edge.validation import check
+from cf_gemma.emulator.engines.protocol import Step
 from cf_gemma.emulator.envelope import dumps
 from cf_gemma.emulator.faults import Fault, Refusal
-from cf_gemma.emulator.gateway import Gateway, Visit
-from cf_gemma.emulator.injection import Injection, Injections
-from cf_gemma.emulator.prompt_cache import PromptCaches
-from cf_gemma.emulator.rendering import Stamp, body, sse
-from cf_gemma.emulator.validation import check
 from cf_gemma.jsonobject import as_object
 from cf_gemma.model import CONTEXT_WINDOW
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from cf_gemma.emulator.chat import ChatRequest
-    from cf_gemma.emulator.engines import Engine, Event
-    from cf_gemma.emulator.job import Job
-    from cf_gemma.emulator.settings import Settings
+    from cf_gemma.emulator.delivery.job import Job
+    from cf_gemma.emulator.edge.settings import Settings
+    from cf_gemma.emulator.engines.protocol import Engine, Event
 
     LookUp = Callable[[Mapping[str, str], Sequence[str]], dict[str, Any]]
     """From a query string and the models that exist to a body."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cf_gemma.completion import TextDelta, ToolCallDelta
-from cf_gemma.emulator.dialects import DIALECTS
+from cf_gemma.emulator.backends.common import DIALECTS
+from cf_gemma.emulator.backends.styles import ToolCallStyle, cut
 from cf_gemma.emulator.engines import Ending, Event, Opening, Step
-from cf_gemma.emulator.tool_call_styles import ToolCallStyle, cut
 
 EVENTS: list[Event] = [
     Opening(1),

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from cf_gemma.emulator.answer import Rendered
+from cf_gemma.emulator.delivery.answer import Rendered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

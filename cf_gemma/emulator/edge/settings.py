@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Final, Literal, TypedDict, cast, get_args
 
-from cf_gemma.emulator.dialects import DIALECTS, Dialect
+from cf_gemma.emulator.backends.common import DIALECTS, Dialect
+from cf_gemma.emulator.backends.styles import ToolCallStyle
 from cf_gemma.emulator.faults import Fault, Refusal
-from cf_gemma.emulator.tool_call_styles import ToolCallStyle
 from cf_gemma.errors import ConfigurationError
 from cf_gemma.model import MODEL
 

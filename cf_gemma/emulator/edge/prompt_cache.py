@@ -7,7 +7,7 @@ from dataclasses import replace
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Final
 
-from cf_gemma.emulator.engines import Event, Opening
+from cf_gemma.emulator.engines.protocol import Event, Opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
+from cf_gemma.emulator.delivery.job import Abandoned, Job
 from cf_gemma.emulator.faults import Fault, Refusal
-from cf_gemma.emulator.job import Abandoned, Job
 
 if TYPE_CHECKING:
     import threading

@@ -12,9 +12,9 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from cf_gemma.emulator.edge.validation import check
 from cf_gemma.emulator.envelope import envelope
 from cf_gemma.emulator.faults import Fault, Refusal
-from cf_gemma.emulator.validation import check
 from cf_gemma.jsonobject import as_object
 from cf_gemma.model import CONTEXT_WINDOW
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from random import Random
 
-    from cf_gemma.emulator.call import Call
     from cf_gemma.emulator.chat import ChatRequest
+    from cf_gemma.emulator.edge.call import Call
 
     Answering = Callable[[ChatRequest, threading.Event], dict[str, Any]]
     """From a request to the `result` that it would have got by itself."""
