@@ -114,7 +114,7 @@ def test_max_cost(source: Path, output: Path) -> None:
         shell = Shell(emulator)
         options = ("batch", source, "-o", output, "--concurrency", "1", *FAST)
         result = shell.run(*options, "--max-cost", "0.0041", code=3)
-        assert "--max-cost 0.0041" in result.stderr
+        assert "cost limit of $0.0041" in result.stderr
         assert len(read(output)) == 10
         shell.run(*options, "--max-cost", "0.0041", "--resume", code=3)
         assert len(read(output)) == len(emulator.requests) == 10

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cf_gemma.cli.target import Local, check_credentials, target
+from cf_gemma.cli.options import Local, check_credentials, local_emulator
 from cf_gemma.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _check_place(output: Path) -> None:
 @contextmanager
 def _target(given: dict[str, str | None], *, local: bool) -> Generator[dict[str, Any], None, None]:
     if local:
-        with target(local=True) as arguments:
+        with local_emulator() as arguments:
             yield arguments
         return
     check_credentials(given["account_id"], given["api_token"], instead="pass --account and --token, or --local")
