@@ -18,7 +18,7 @@ SUMMARIES: Final = {
     "batch": "Answers every row of a JSONL file; one JSON object a line in and out.",
     "chat": "A conversation on the terminal, token by token; reasoning is dim.",
     "demo": "Streams, extracts, calls a tool and answers from documents, with LangChain and LlamaIndex.",
-    "doctor": "Checks token, account, model and latency, and asks the service what its documentation leaves open.",
+    "doctor": "Checks the token, the model and a streamed answer; with --survey, what no document says.",
     "emulator": "Runs a local Workers AI until Ctrl-C; point any client of the service at it.",
 }
 """What each command does. The rest of its help is in its module, `cf_gemma.cli.<name>`."""

@@ -137,6 +137,6 @@ def test_rows_that_no_run_has_done(shell: Shell, tmp_path: Path) -> None:
 
 def test_a_report_that_has_no_place(shell: Shell, tmp_path: Path) -> None:
     """The doctor refuses a report's path before it asks the service anything."""
-    result = shell.run("doctor", "--yes", "--output", tmp_path / "nowhere" / "report.json", code=2)
+    result = shell.run("doctor", "--survey", "--yes", "--output", tmp_path / "nowhere" / "report.json", code=2)
     assert "nowhere" in "".join(result.stderr.replace("│", "").split())  # a long path is broken into lines of a box
     assert shell.emulator.requests == []
