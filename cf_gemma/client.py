@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from typing_extensions import override
@@ -70,6 +72,18 @@ class _Model(Generic[AnyHttpClient]):
         self._options = merged(options)
         self._http_client = http_client
         self._inlines = inline_image_urls
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The parameters of every call."""
+        return MappingProxyType(self._options)
+
+    def with_retries(self, max_retries: int) -> Self:
+        """The same client with another `max_retries`, for those who send again in their own way."""
+        client = object.__new__(type(self))
+        client.settings = replace(self.settings, max_retries=max_retries)
+        client._options, client._http_client, client._inlines = self._options, self._http_client, self._inlines
+        return client
 
     def __copy__(self) -> Self:
         return self

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 from typing_extensions import override
 
-from cf_gemma.cli.wording import flowing
+from cf_gemma.cli.text import flowing
 from cf_gemma.version import __version__
 
 SUMMARIES: Final = {
@@ -18,7 +18,7 @@ SUMMARIES: Final = {
     "batch": "Answers every row of a JSONL file; one JSON object a line in and out.",
     "chat": "A conversation on the terminal, token by token; reasoning is dim.",
     "demo": "Streams, extracts, calls a tool and answers from documents, with LangChain and LlamaIndex.",
-    "doctor": "Checks token, account, model and latency, and asks the service what its documentation leaves open.",
+    "doctor": "Checks the token, the model and a streamed answer; with --survey, what no document says.",
     "emulator": "Runs a local Workers AI until Ctrl-C; point any client of the service at it.",
 }
 """What each command does. The rest of its help is in its module, `cf_gemma.cli.<name>`."""
@@ -26,7 +26,7 @@ SUMMARIES: Final = {
 app = typer.Typer(help="Gemma 4 on Cloudflare Workers AI.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 
-def _tell_version(asked: bool) -> None:
+def _show_version(asked: bool) -> None:
     if asked:
         typer.echo(f"cf-gemma {__version__}")
         raise typer.Exit
@@ -35,7 +35,7 @@ def _tell_version(asked: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Say the version.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Gemma 4 on Cloudflare Workers AI."""

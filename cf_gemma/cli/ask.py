@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import cf_gemma
-from cf_gemma import image_part
-from cf_gemma.cli.schema import read_schema, response_format
-from cf_gemma.cli.target import Echo, Local, MaxTokens, Model, System, Temperature, Thinking, target
-from cf_gemma.cli.wording import printable
+from cf_gemma.cli.options import ModelOptions, with_model_options
+from cf_gemma.cli.schema import read_schema
+from cf_gemma.cli.text import printable
 from cf_gemma.errors import ConfigurationError, GemmaError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ Examples:
 
     cat report.txt | cf-gemma ask "Summarise this in three sentences."
 
-    cf-gemma ask "What is on this picture?" --image photo.jpg
+    cf-gemma ask "What is in this picture?" --image photo.jpg
 
     cf-gemma ask "Who wrote Emma?" --json-schema author.json | jq .name
 """
@@ -39,34 +38,26 @@ Examples:
 CUT_OFF = 3
 
 
+@with_model_options
 def ask(
     question: Annotated[str | None, typer.Argument(help="What to ask.")] = None,
-    image: Annotated[list[Path] | None, typer.Option(help="An image to look at; may be given again.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="An image to look at; may be repeated.")] = None,
     json_schema: Annotated[Path | None, typer.Option(help="A JSON Schema; the answer is one line of JSON.")] = None,
     reasoning: Annotated[bool, typer.Option("--reasoning", help="Show the reasoning, on the standard error.")] = False,
-    usage: Annotated[bool, typer.Option("--usage", help="Tell tokens and cost, on the standard error.")] = False,
-    system: System = None,
-    thinking: Thinking = None,
-    max_tokens: MaxTokens = None,
-    temperature: Temperature = None,
-    model: Model = None,
-    local: Local = False,
-    echo: Echo = False,
+    usage: Annotated[bool, typer.Option("--usage", help="Show tokens and cost, on the standard error.")] = False,
+    *,
+    options: ModelOptions,
 ) -> None:
     """See HELP."""
     schema = read_schema(json_schema)
     text = _question(question)
-    options: dict[str, Any] = {
-        "thinking": thinking,
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "model": model,
-        "response_format": None if schema is None else response_format(schema),
-    }
     try:
-        messages = _messages(text, image or [], system)
-        with target(local=local, echo=echo) as arguments, cf_gemma.Gemma(**arguments, **options) as gemma:
-            completion = _json(gemma, messages) if schema else _streamed(gemma, messages, reasoning=reasoning)
+        messages = _messages(text, image or [], options.system)
+        with options.client() as arguments, cf_gemma.Gemma(**arguments, **options.parameters) as gemma:
+            if schema is None:
+                completion = _streamed(gemma, messages, reasoning=reasoning)
+            else:
+                completion = _json(gemma, messages, schema)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except (GemmaError, ImportError) as error:
@@ -77,7 +68,11 @@ def ask(
         used = completion.usage
         typer.echo(f"{used.prompt_tokens} tokens in, {used.completion_tokens} out, ${used.cost:.6f}", err=True)
     if completion.finish_reason == "length":
-        remedy = _local_limit(completion, max_tokens) if local else "raise --max-tokens, or use --no-thinking"
+        remedy = (
+            _local_limit(completion, options.max_tokens)
+            if options.local
+            else "raise --max-tokens, or use --no-thinking"
+        )
         typer.echo(f"cf-gemma ask: cut off: {remedy}", err=True)
         raise typer.Exit(CUT_OFF)
 
@@ -112,6 +107,8 @@ def _messages(text: str, images: Sequence[Path], system: str | None) -> list[dic
 
 def picture(path: Path) -> dict[str, Any]:
     """An image in a file, as a part of a message. Raises InvalidRequest for what isn't one."""
+    from cf_gemma.request.images import image_part
+
     try:
         return image_part(path.expanduser().read_bytes())
     except OSError as error:
@@ -135,8 +132,10 @@ def _streamed(gemma: cf_gemma.Gemma, messages: list[dict[str, Any]], *, reasonin
     raise AssertionError("a stream ends with a Completion")
 
 
-def _json(gemma: cf_gemma.Gemma, messages: list[dict[str, Any]]) -> cf_gemma.Completion:
-    completion = gemma.chat(messages)
+def _json(gemma: cf_gemma.Gemma, messages: list[dict[str, Any]], schema: dict[str, Any]) -> cf_gemma.Completion:
+    from cf_gemma.bulk.schema import response_format
+
+    completion = gemma.chat(messages, response_format=response_format(schema))
     try:
         typer.echo(json.dumps(json.loads(completion.text), ensure_ascii=False))
     except ValueError as error:

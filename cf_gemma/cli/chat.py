@@ -15,8 +15,8 @@ from rich.console import Console
 
 import cf_gemma
 from cf_gemma.cli.ask import picture
-from cf_gemma.cli.target import Echo, Local, MaxTokens, Model, System, Temperature, Thinking, target
-from cf_gemma.cli.wording import printable
+from cf_gemma.cli.options import ModelOptions, with_model_options
+from cf_gemma.cli.text import printable
 from cf_gemma.errors import GemmaError
 
 if TYPE_CHECKING:
@@ -47,33 +47,23 @@ COMMANDS = """\
 /exit         ends, as Ctrl-D does"""
 
 
+@with_model_options
 def chat(
     fold: Annotated[bool, typer.Option("--fold", help="Don't show reasoning; /thought does, afterwards.")] = False,
-    system: System = None,
-    thinking: Thinking = None,
-    max_tokens: MaxTokens = None,
-    temperature: Temperature = None,
-    model: Model = None,
-    local: Local = False,
-    echo: Echo = False,
+    *,
+    options: ModelOptions,
 ) -> None:
     """See HELP."""
-    options: dict[str, Any] = {
-        "thinking": thinking,
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "model": model,
-    }
     console = Console(highlight=False)
     piped = sys.stdin is not None and not sys.stdin.isatty()
     aside = Console(highlight=False, stderr=True) if piped else console
     try:
         with (
-            target(local=local, echo=echo) as arguments,
+            options.client() as arguments,
             # One machine for the whole conversation: what was said is in its prompt cache.
-            cf_gemma.Gemma(**arguments, session_affinity=uuid.uuid4().hex, **options) as gemma,
+            cf_gemma.Gemma(**arguments, session_affinity=uuid.uuid4().hex, **options.parameters) as gemma,
         ):
-            conversation = Conversation(gemma, console, aside, system=system, fold=fold)
+            conversation = Conversation(gemma, console, aside, system=options.system, fold=fold)
             conversation.run()
     except (GemmaError, ImportError) as error:
         typer.echo(f"cf-gemma chat: {error}", err=True)

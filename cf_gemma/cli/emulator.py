@@ -138,7 +138,7 @@ def _engine(
 
 
 def echo_reply(body: dict[str, Any]) -> str:
-    """What was said last."""
+    """Repeats the last message."""
     content: Any = body["messages"][-1].get("content") if body.get("messages") else body["prompt"]
     parts: list[dict[str, Any]] = [{"text": content}] if isinstance(content, str | None) else content
     return "You said: " + " ".join(part.get("text") or "(no text)" for part in parts)

@@ -137,7 +137,7 @@ def test_rpm(shell: Shell, source: Path, output: Path) -> None:
 
 def test_progress_without_a_terminal(shell: Shell, source: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There are plain lines now and then, and a summary; the standard output stays empty."""
-    monkeypatch.setattr("cf_gemma.cli.batch.display.PERIOD", 0.0)
+    monkeypatch.setattr("cf_gemma.cli.progress.PERIOD", 0.0)
     write(source, [{"prompt": str(number)} for number in range(20)])
     result = shell.run("batch", source, "-o", output, "--rpm", "6000")
     lines = result.stderr.splitlines()

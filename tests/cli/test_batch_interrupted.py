@@ -46,8 +46,8 @@ KILLED = """\
 import os, signal, sys
 from cf_gemma.queue.batch import AsyncBatch
 from cf_gemma.cli import main
-from cf_gemma.cli.batch import queued
-from cf_gemma.cli.batch.output import Output
+from cf_gemma.bulk import queued
+from cf_gemma.bulk.output import Output
 from cf_gemma.queue.flow import PollPolicy
 
 AsyncBatch.policy = PollPolicy(first=0.01, longest=0.05)
@@ -70,7 +70,7 @@ def test_killed_and_resumed_with_the_queue(
     shell: Shell, source: Path, output: Path, line: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed while a chunk's answers are written, the rest of them is collected, and nothing is paid for twice."""
-    monkeypatch.setattr("cf_gemma.cli.batch.queued.CHUNK_ROWS", CHUNK)
+    monkeypatch.setattr("cf_gemma.bulk.queued.CHUNK_ROWS", CHUNK)
     rows, receipts = 5 * CHUNK, output.with_name("out.jsonl.queue")
     write(source, [{"id": f"row {number}", "prompt": str(number)} for number in range(rows)])
     options = ("batch", source, "-o", output, "--mode", "queue", "--concurrency", "1")
@@ -125,7 +125,7 @@ def test_a_full_disk(shell: Shell, source: Path, output: Path) -> None:
 
 def test_output_is_appended_in_one_go(tmp_path: Path) -> None:
     """Half a surrogate pair doesn't keep a line from being written."""
-    from cf_gemma.cli.batch.output import write_line
+    from cf_gemma.bulk.output import write_line
 
     file = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     write_line(file, {"text": "\ud800é"})

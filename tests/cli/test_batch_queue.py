@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cf_gemma import Gemma
-from cf_gemma.cli.batch.queued import Receipts
+from cf_gemma.bulk.receipts import Receipts
 from cf_gemma.emulator import Emulator, Reply
 from cf_gemma.queue.batch import BatchHandle, BatchPart
 from tests.cli.conftest import Shell
@@ -60,7 +60,7 @@ def test_no_chunk_is_larger_than_it_may_be(
     assert chunks(shell.emulator) == [500, 1]
     assert len(read(output)) == 501
     shell.emulator.requests.clear()
-    monkeypatch.setattr("cf_gemma.cli.batch.queued.CHUNK_BYTES", 2_000)
+    monkeypatch.setattr("cf_gemma.bulk.queued.CHUNK_BYTES", 2_000)
     write(source, [{"prompt": letter * 700} for letter in "abcde"])
     shell.run("batch", source, "-o", output, "--overwrite", *ONE_AT_A_TIME)
     assert chunks(shell.emulator) == [2, 2, 1]
@@ -70,13 +70,13 @@ def test_no_chunk_is_larger_than_it_may_be(
 @pytest.mark.parametrize("concurrency", ["1", "2"])
 def test_max_cost(source: Path, output: Path, concurrency: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No chunk is handed over that might cost more in all, what the queue has just then included."""
-    monkeypatch.setattr("cf_gemma.cli.batch.queued.CHUNK_ROWS", 5)
+    monkeypatch.setattr("cf_gemma.bulk.queued.CHUNK_ROWS", 5)
     write(source, [{"prompt": str(number)} for number in range(30)])
     with Emulator(Reply("x", usage=(1_000, 1_000))) as emulator:  # $0.0004 each
         shell = Shell(emulator)
         options = ("batch", source, "-o", output, *ONE_AT_A_TIME)
         result = shell.run(*options, "--max-cost", "0.0039", code=3)
-        assert "might have gone over --max-cost 0.0039" in result.stderr
+        assert "might have gone over the cost limit of $0.0039" in result.stderr
         assert len(read(output)) == sum(chunks(emulator)) == 5
         shell.run(*options, "--resume", "--concurrency", concurrency, "--max-cost", "0.0059", code=3)
         assert len(read(output)) == sum(chunks(emulator)) == 10
@@ -88,7 +88,7 @@ def test_a_second_chance_after_a_run_that_stopped(
     shell: Shell, source: Path, output: Path, receipts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that stopped, and to which the queue owes nothing, can be gone on with in every manner."""
-    monkeypatch.setattr("cf_gemma.cli.batch.queued.CHUNK_ROWS", 2)
+    monkeypatch.setattr("cf_gemma.bulk.queued.CHUNK_ROWS", 2)
     write(source, [{"prompt": text} for text in ("a", "busy", "c", "d")])
     options = ("batch", source, "-o", output, *ONE_AT_A_TIME)
     shell.run(*options, "--max-cost", "1e-9", code=3)

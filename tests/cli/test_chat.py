@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cf_gemma.cli.wording import printable
+from cf_gemma.cli.text import printable
 from cf_gemma.emulator import CUT, Emulator, Reply
 from tests.cli.conftest import Shell
 from tests.cli.files import png

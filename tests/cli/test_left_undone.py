@@ -114,7 +114,7 @@ def test_max_cost(source: Path, output: Path) -> None:
         shell = Shell(emulator)
         options = ("batch", source, "-o", output, "--concurrency", "1", *FAST)
         result = shell.run(*options, "--max-cost", "0.0041", code=3)
-        assert "--max-cost 0.0041" in result.stderr
+        assert "cost limit of $0.0041" in result.stderr
         assert len(read(output)) == 10
         shell.run(*options, "--max-cost", "0.0041", "--resume", code=3)
         assert len(read(output)) == len(emulator.requests) == 10
@@ -137,6 +137,6 @@ def test_rows_that_no_run_has_done(shell: Shell, tmp_path: Path) -> None:
 
 def test_a_report_that_has_no_place(shell: Shell, tmp_path: Path) -> None:
     """The doctor refuses a report's path before it asks the service anything."""
-    result = shell.run("doctor", "--yes", "--output", tmp_path / "nowhere" / "report.json", code=2)
+    result = shell.run("doctor", "--survey", "--yes", "--output", tmp_path / "nowhere" / "report.json", code=2)
     assert "nowhere" in "".join(result.stderr.replace("│", "").split())  # a long path is broken into lines of a box
     assert shell.emulator.requests == []

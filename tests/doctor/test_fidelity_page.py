@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cf_gemma.cli.doctor.examination import most_cost
 from cf_gemma.cli.doctor.probes import PROBES
+from cf_gemma.cli.doctor.survey import highest_cost
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "fidelity.md").read_text("utf-8")
@@ -39,6 +39,6 @@ def test_named_probes_exist() -> None:
 
 def test_the_cost_is_as_told() -> None:
     """The page says how many requests there are, and less than half a cent is not less than the truth."""
-    requests, cost = most_cost(PROBES)
+    requests, cost = highest_cost(PROBES)
     assert f"{requests + 3} in all" in PAGE.replace("\n", " ")
     assert cost < 0.005

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from cf_gemma.cli.target import missing_credentials
+from cf_gemma.cli.options import missing_credentials
 from cf_gemma.errors import GemmaError
 
 if TYPE_CHECKING:
@@ -90,12 +90,12 @@ def _answering() -> str:
 
 def _check_installed() -> None:
     """Raises ImportError, with what to type, before anything is loaded or paid for."""
-    missing = [name for name in _MODULES if not _found(name)]
+    missing = [name for name in _MODULES if not _installed(name)]
     if missing:
         raise ImportError(f"{' and '.join(missing)} is missing; type: pip install 'cf-gemma[demo]'")
 
 
-def _found(name: str) -> bool:
+def _installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:

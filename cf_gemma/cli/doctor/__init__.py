@@ -1,4 +1,4 @@
-"""`cf-gemma doctor`: whether credentials work, and what the service does where nobody has written it down."""
+"""`cf-gemma doctor`: whether token and model work, and, with --survey, what the service does where no document says."""
 
 from __future__ import annotations
 
@@ -6,62 +6,71 @@ import json
 import os
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cf_gemma.cli.target import Local, check_credentials, target
+from cf_gemma.cli.options import Local, check_credentials, local_emulator
 from cf_gemma.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from cf_gemma.cli.doctor.examination import Examination, Finding
+    from cf_gemma.cli.doctor.account import Account, Check
+    from cf_gemma.cli.doctor.survey import Finding
 
 HELP = """\
-The questions are those of docs/fidelity.md. It costs a fraction of a cent, says how much first, and asks. What it saw
-goes to a JSON report without credentials, which takes the place of an earlier report, but not of any other file.
+Three requests show whether the token is accepted, the model is there, and an answer streams.
 
-Exit codes: 0 all is well, and the client copes with all that came; 1 something isn't, or credentials are missing; 2 an
+With --survey it also asks the questions of docs/fidelity.md, which costs a fraction of a cent: it says how much first,
+and asks. With --output everything goes to a JSON report without credentials, which replaces an earlier report, but no
+other file.
+
+Exit codes: 0 all is well, and the client can handle all that came; 1 something isn't, or credentials are missing; 2 an
 option was refused.
 
 Examples:
 
     cf-gemma doctor
 
-    cf-gemma doctor --yes --output report.json
+    cf-gemma doctor --survey --yes --output report.json
 
     cf-gemma doctor --local
 """
 
+TIMEOUT = 5.0
+"""Seconds without a byte before a check has failed; the survey's longer answers may take as long as a client's."""
+
 
 def doctor(
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before anything is paid for.")] = False,
-    output: Annotated[Path, typer.Option(dir_okay=False, writable=True, help="Where to write the report.")] = Path(
-        "cf-gemma-doctor.json"
-    ),
+    survey: Annotated[bool, typer.Option("--survey", help="Ask all that is open about the service.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before the survey is paid for.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(dir_okay=False, writable=True, help="Write a report to this file.")
+    ] = None,
     account: Annotated[str | None, typer.Option(help="Default: CLOUDFLARE_ACCOUNT_ID.")] = None,
     token: Annotated[str | None, typer.Option(help="Default: CLOUDFLARE_API_TOKEN.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Where the service is; an emulator's, to try this out.")] = None,
-    patience: Annotated[float, typer.Option(min=0, help="Seconds to wait for a batch.")] = 120.0,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds that the survey waits for a batch.")] = 120.0,
     local: Local = False,
 ) -> None:
     """See HELP."""
     console = Console(highlight=False)
-    given = {"account_id": account, "api_token": token, "base_url": base_url}
-    if local and any(given.values()):
+    credentials = {"account_id": account, "api_token": token, "base_url": base_url}
+    if local and any(credentials.values()):
         raise typer.BadParameter("--local starts an emulator of its own: leave out --account, --token and --base-url")
-    _check_place(output)
+    if output is not None:
+        _check_place(output)
     try:
-        with _target(given, local=local) as arguments, _examination(arguments, patience) as examination:
-            well = _examined(console, examination, yes=yes or local, output=output)
+        with _arguments(credentials, local=local) as arguments:
+            passed = _examine(console, arguments, output, survey=survey, confirm=not (yes or local), patience=patience)
     except (ConfigurationError, ImportError, OSError) as error:
         console.print(f"cf-gemma doctor: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
-    raise typer.Exit(0 if well else 1)
+    raise typer.Exit(0 if passed else 1)
 
 
 def _check_place(output: Path) -> None:
@@ -70,85 +79,91 @@ def _check_place(output: Path) -> None:
     if not (output.parent.is_dir() and os.access(output.parent, os.W_OK)):
         raise typer.BadParameter(f"{output} can't be written: {output.parent} is no folder that can be written to")
     if output.is_file() and not is_report(output.read_bytes()):
-        raise typer.BadParameter(f"{output} is there, and no report of the doctor's: pass --output with another name")
+        raise typer.BadParameter(f"{output} exists and is not a report of the doctor: pass another name")
 
 
 @contextmanager
-def _target(given: dict[str, str | None], *, local: bool) -> Generator[dict[str, Any], None, None]:
+def _arguments(credentials: dict[str, str | None], *, local: bool) -> Generator[dict[str, Any], None, None]:
     if local:
-        with target(local=True) as arguments:
+        with local_emulator() as arguments:
             yield arguments
         return
-    check_credentials(given["account_id"], given["api_token"], instead="pass --account and --token, or --local")
-    yield given
+    instead = "pass --account and --token, or --local"
+    check_credentials(credentials["account_id"], credentials["api_token"], instead=instead)
+    yield credentials
 
 
-@contextmanager
-def _examination(arguments: dict[str, Any], patience: float) -> Generator[Examination, None, None]:
-    from cf_gemma.cli.doctor.examination import Examination
-    from cf_gemma.cli.doctor.witness import Witness
+def _examine(
+    console: Console, arguments: dict[str, Any], output: Path | None, *, survey: bool, confirm: bool, patience: float
+) -> bool:
+    """Whether all checks passed and the client could handle everything."""
+    from cf_gemma.cli.doctor.account import Account
+    from cf_gemma.settings import TIMEOUT as PATIENT
 
-    with Witness() as witness:
-        yield Examination(witness, arguments, patience)
-
-
-def _examined(console: Console, examination: Examination, *, yes: bool, output: Path) -> bool:
-    """Does it all; whether the checks went well and the client coped with everything."""
-    from cf_gemma.cli.doctor.examination import most_cost
-    from cf_gemma.cli.doctor.probes import PROBES
-
-    requests, cost = most_cost(PROBES)
-    console.print(
-        f"{requests + 3} small requests to {examination.settings.host}, for ${cost:.4f} at most.", markup=False
-    )
-    if not yes:
-        typer.confirm("Go ahead?", abort=True)
-    checks = examination.check()
-    for name, well, seen in checks:
-        console.print(f"{'well' if well else 'ILL':>4}  {name}: {seen}", markup=False, soft_wrap=True)
     findings: list[Finding] = []
-    if all(well for _, well, _ in checks):
-        for probe in PROBES:
-            with console.status(probe.title):
-                findings.append(examination.probe(probe))
-        console.print(_table(findings))
-    _conclude(console, examination, checks, findings, output)
-    return bool(findings) and not any(finding.trouble for finding in findings)
+    with Account(arguments, PATIENT if survey else TIMEOUT) as account:
+        if survey and confirm:
+            _confirm(console, account.settings.host)
+        checks: list[Check] = []
+        for check in account.checks():
+            checks.append(check)
+            mark = _mark(console, passed=check.passed)
+            console.print(f"{mark} {check.name}: {check.detail}", markup=False, soft_wrap=True)
+        passed = all(check.passed for check in checks)
+        if survey and passed:
+            findings = _survey(console, account, patience)
+        if account.emulated:
+            console.print("An emulator answered: this shows nothing about the service.", style="yellow")
+        if output is not None:
+            _write_report(account, checks, findings, output)
+            console.print(f"The report is in {output.absolute()}.", markup=False, soft_wrap=True)
+    return passed and not any(finding.problem for finding in findings)
+
+
+def _mark(console: Console, *, passed: bool) -> str:
+    if console.encoding.startswith("utf"):
+        return "✓" if passed else "✗"
+    return "ok  " if passed else "FAIL"
+
+
+def _confirm(console: Console, host: str) -> None:
+    from cf_gemma.cli.doctor.probes import PROBES
+    from cf_gemma.cli.doctor.survey import highest_cost
+
+    requests, cost = highest_cost(PROBES)
+    console.print(f"{requests + 3} small requests to {host}, for ${cost:.4f} at most.", markup=False)
+    typer.confirm("Go ahead?", abort=True)
+
+
+def _survey(console: Console, account: Account, patience: float) -> list[Finding]:
+    from cf_gemma.cli.doctor.probes import PROBES
+    from cf_gemma.cli.doctor.survey import examine
+
+    findings: list[Finding] = []
+    for probe in PROBES:
+        with console.status(probe.title):
+            findings.append(examine(account, probe, patience))
+    console.print(_table(findings))
+    console.print(f"It cost ${account.spent:.6f}.", markup=False)
+    return findings
 
 
 def _table(findings: list[Finding]) -> Table:
+    from rich.text import Text
+
     table = Table(show_lines=True, title="Open questions (docs/fidelity.md)")
-    for heading in ("no.", "what was asked", "what was seen", "does the client cope?"):
+    for heading in ("no.", "question", "observation", "handled by the client?"):
         table.add_column(heading, overflow="fold")
     for finding in findings:
         numbers = ", ".join(map(str, finding.probe.questions))
-        copes = f"NO: {finding.trouble}" if finding.trouble else f"yes: {finding.probe.client}"
-        table.add_row(*map(_plain, (numbers, finding.probe.title, finding.seen, copes)))
+        handled = f"NO: {finding.problem}" if finding.problem else f"yes: {finding.probe.client}"
+        table.add_row(*map(Text, (numbers, finding.probe.title, finding.observation, handled)))
     return table
 
 
-def _plain(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)
-
-
-def _conclude(
-    console: Console,
-    examination: Examination,
-    checks: list[tuple[str, bool, str]],
-    findings: list[Finding],
-    output: Path,
-) -> None:
+def _write_report(account: Account, checks: list[Check], findings: list[Finding], output: Path) -> None:
     from cf_gemma.cli.doctor import report
 
-    emulated = any("x-emulator-engine" in exchange.headers for exchange in examination.witness.exchanges)
-    console.print(f"It cost ${examination.spent():.6f}.", markup=False)
-    if emulated:
-        console.print("An emulator answered: nothing of this settles anything about the service.", style="yellow")
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    found = report.to_dict(
-        checks, findings, examination.settings, emulated=emulated, date=date, cost=examination.spent()
-    )
-    output.write_text(json.dumps(found, ensure_ascii=False, indent=2) + "\n", "utf-8")
-    console.print(f"The report is in {output.absolute()}.", markup=False, soft_wrap=True)
+    content = report.to_dict(account, checks, findings, date)
+    output.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", "utf-8")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Ask:
     """A call of the client's."""
 
-    said: str
+    question: str
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     endpoint: Endpoint = "run"
     stream: bool = False
@@ -188,7 +188,7 @@ PROBES: Final = (
         tuple(Post({"messages": user("What is 17 times 24?"), "reasoning_effort": effort, "max_tokens": 400})
               for effort in ("low", "high", "none")),
         reading.reasoning,
-        "sends it only when told to, and switches thinking by the template",
+        "sends it only on request, and switches thinking by the template",
     ),
     Probe(
         (10,), "Default of max_tokens",

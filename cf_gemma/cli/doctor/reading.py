@@ -69,8 +69,8 @@ def retry_after(exchanges: Sequence[Exchange]) -> str:
     refused = [exchange for exchange in exchanges if exchange.status in (429, 503)]
     if not refused:
         return "nothing was refused, so nothing was seen"
-    told = [f"{outcome(one)}, Retry-After {one.headers.get('retry-after', 'none')}" for one in refused]
-    return "; ".join(dict.fromkeys(told))
+    waits = [f"{outcome(one)}, Retry-After {one.headers.get('retry-after', 'none')}" for one in refused]
+    return "; ".join(dict.fromkeys(waits))
 
 
 def refusals(exchanges: Sequence[Exchange]) -> str:
@@ -84,7 +84,7 @@ def acceptance(exchanges: Sequence[Exchange]) -> str:
 
 
 def batch(exchanges: Sequence[Exchange]) -> str:
-    """The states that were told, the answers' shapes, and what an unknown id brings."""
+    """The reported states, the answers' shapes, and what an unknown id brings."""
     results = [exchange.completion for exchange in exchanges[:-1]]
     states = [str(result["status"]) for result in results if "status" in result]
     items = objects(results[-1].get("responses")) if results else []
@@ -93,8 +93,8 @@ def batch(exchanges: Sequence[Exchange]) -> str:
         + (f", result {','.join(list(item['result'])[:4])}" if isinstance(item.get("result"), dict) else "")
         for item in items
     ]
-    told = "; ".join([*shapes, f"unknown id: {outcome(exchanges[-1])}"])
-    return f"states {', '.join(dict.fromkeys(states)) or 'none'}; {told}"
+    items_seen = "; ".join([*shapes, f"unknown id: {outcome(exchanges[-1])}"])
+    return f"states {', '.join(dict.fromkeys(states)) or 'none'}; {items_seen}"
 
 
 def sameness(exchanges: Sequence[Exchange]) -> str:
@@ -120,12 +120,12 @@ def length(exchanges: Sequence[Exchange]) -> str:
 
 def catalogue(exchanges: Sequence[Exchange]) -> str:
     """What the lists of models answer."""
-    listed, found = exchanges
-    models = objects(found.body.get("result"))
+    listed, search = exchanges
+    models = objects(search.body.get("result"))
     properties = [entry for model in models for entry in objects(model.get("properties"))]
     kinds = Counter(type(entry.get("value")).__name__ for entry in properties)
-    told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    return f"/v1/models: {outcome(listed)}; search: {len(models)} found, property values {told or 'none'}"
+    types = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return f"/v1/models: {outcome(listed)}; search: {len(models)} found, property values {types or 'none'}"
 
 
 def cached_price(exchanges: Sequence[Exchange]) -> str:
@@ -173,7 +173,7 @@ def back_ends(exchanges: Sequence[Exchange]) -> str:
 
 
 def outcome(exchange: Exchange) -> str:
-    """The status, and what a refusal said."""
+    """The status, with code and message of a refusal."""
     if not exchange.status:
         return "no answer came"
     if exchange.taken:
@@ -184,10 +184,10 @@ def outcome(exchange: Exchange) -> str:
 
 
 def _usage_manner(events: Sequence[dict[str, Any]]) -> str:
-    said = [event["usage"] for event in events if event.get("usage") and "choices" in event]
-    if len(said) < 2:
-        return ("no usage", "usage once")[len(said)]
-    return "usage in increments" if said[-1].get("prompt_tokens") == 0 else "usage cumulative"
+    usages = [event["usage"] for event in events if event.get("usage") and "choices" in event]
+    if len(usages) < 2:
+        return ("no usage", "usage once")[len(usages)]
+    return "usage in increments" if usages[-1].get("prompt_tokens") == 0 else "usage cumulative"
 
 
 def _back_end(exchange: Exchange) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from cf_gemma.jsonobject import as_object
@@ -11,37 +12,29 @@ from cf_gemma.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cf_gemma.cli.doctor.examination import Finding
+    from cf_gemma.cli.doctor.account import Account, Check
+    from cf_gemma.cli.doctor.survey import Finding
     from cf_gemma.cli.doctor.witness import Exchange
-    from cf_gemma.settings import Settings
 
 
-def to_dict(
-    checks: Sequence[tuple[str, bool, str]],
-    findings: Sequence[Finding],
-    settings: Settings,
-    *,
-    emulated: bool,
-    date: str,
-    cost: float,
-) -> dict[str, Any]:
-    """Everything that was found, to be sent around: credentials are replaced wherever they stand."""
+def to_dict(account: Account, checks: Sequence[Check], findings: Sequence[Finding], date: str) -> dict[str, Any]:
+    """Everything that was observed, to be sent around: credentials are replaced wherever they stand."""
+    settings = account.settings
     report = {
         "cf_gemma": __version__,
         "date": date,
         "service": settings.host,
-        "emulated": emulated,
-        "cost_usd": round(cost, 6),
-        "checks": [{"name": name, "well": well, "seen": seen} for name, well, seen in checks],
+        "emulated": account.emulated,
+        "cost_usd": round(account.spent, 6),
+        "checks": [asdict(check) for check in checks],
         "probes": [
             {
                 "questions": list(finding.probe.questions),
                 "title": finding.probe.title,
-                "seen": finding.seen,
-                "client_copes": not finding.trouble,
-                "trouble": finding.trouble or None,
+                "observation": finding.observation,
+                "problem": finding.problem or None,
                 "client": finding.probe.client,
-                "exchanges": [_exchange(one) for one in finding.exchanges] if finding.probe.steps else [],
+                "exchanges": [_exchange(one) for one in finding.exchanges],
             }
             for finding in findings
         ],
@@ -72,7 +65,7 @@ def redacted(value: Any, secrets: Sequence[str]) -> Any:
 
 def _exchange(exchange: Exchange) -> dict[str, Any]:
     """Request headers are left out altogether."""
-    headers = {name: value for name, value in exchange.headers.items() if name.startswith(_TOLD)}
+    headers = {name: value for name, value in exchange.headers.items() if name.startswith(_KEPT)}
     return {
         "method": exchange.method,
         "path": exchange.path,
@@ -93,6 +86,6 @@ def _shortened(value: Any) -> Any:
     return [_shortened(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
-_TOLD: Final = ("cf-", "content-type", "retry-after", "x-emulator-")
+_KEPT: Final = ("cf-", "content-type", "retry-after", "x-emulator-")
 _MOST: Final = 8_000
 _LONGEST: Final = 200

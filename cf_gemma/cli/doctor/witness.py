@@ -1,4 +1,4 @@
-"""An HTTP client that keeps what goes over it, so that a probe can tell what was on the wire."""
+"""An HTTP client that keeps what goes over it, for probes that look at the wire."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Exchange:
 
     @property
     def taken(self) -> bool:
-        """Whether the service said yes."""
+        """Whether the service accepted the request."""
         return 200 <= self.status < 300
 
     @property
@@ -74,19 +74,19 @@ class Exchange:
 
     @property
     def usage(self) -> dict[str, Any]:
-        """The last `usage` that was said, {} for none."""
-        said = [usage for event in self.events if (usage := as_object(event.get("usage")))]
-        return said[-1] if said else as_object(self.completion.get("usage")) or {}
+        """The last `usage`, {} for none."""
+        usages = [usage for event in self.events if (usage := as_object(event.get("usage")))]
+        return usages[-1] if usages else as_object(self.completion.get("usage")) or {}
 
     @property
     def refusal(self) -> dict[str, Any]:
         """The first error of a body; {} when there is none."""
-        told = self.body.get("errors") or self.body.get("error")
-        return next(iter(objects(told)), None) or as_object(told) or {}
+        errors = self.body.get("errors") or self.body.get("error")
+        return next(iter(objects(errors)), None) or as_object(errors) or {}
 
 
 class Witness(HttpClient):
-    """Keeps every exchange of a client that is given it."""
+    """Keeps every exchange of a client that uses it."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -110,7 +110,7 @@ class Witness(HttpClient):
 def objects(value: Any) -> list[dict[str, Any]]:
     """The objects in a list; [] for what is none."""
     items = cast("list[Any]", value) if isinstance(value, list) else []
-    return [found for item in items if (found := as_object(item)) is not None]
+    return [entry for item in items if (entry := as_object(item)) is not None]
 
 
 class _Kept(ByteStream):

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cf_gemma.cli.batch.breaker import Breaker
-from cf_gemma.cli.batch.records import of_error, of_outcome
-from cf_gemma.cli.batch.rows import BadRow
-from cf_gemma.cli.batch.workers import at_once
+from cf_gemma.bulk.breaker import Breaker
+from cf_gemma.bulk.records import of_error, of_outcome
+from cf_gemma.bulk.rows import BadRow
+from cf_gemma.bulk.workers import at_once
 from cf_gemma.errors import GemmaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cf_gemma import AsyncGemma
-    from cf_gemma.cli.batch.output import Output
-    from cf_gemma.cli.batch.rows import Row
-    from cf_gemma.cli.batch.tally import Tally
+    from cf_gemma.bulk.output import Output
+    from cf_gemma.bulk.rows import Row
+    from cf_gemma.bulk.tally import Tally
     from cf_gemma.completion import Completion
 
 
@@ -46,13 +46,22 @@ class LiveRun:
         concurrency: Requests that may be under way at once.
         rpm: Requests a minute, 0 for as many as there can be.
         max_cost: US dollars, those of earlier runs included.
+        options: Of every row; its own come before them.
     """
 
     def __init__(
-        self, gemma: AsyncGemma, output: Output, tally: Tally, *, concurrency: int, rpm: int, max_cost: float | None
+        self,
+        gemma: AsyncGemma,
+        output: Output,
+        tally: Tally,
+        *,
+        concurrency: int,
+        rpm: int,
+        max_cost: float | None,
+        options: dict[str, Any],
     ) -> None:
         self._gemma, self._output, self._tally = gemma, output, tally
-        self._concurrency, self._max_cost = concurrency, max_cost
+        self._concurrency, self._max_cost, self._options = concurrency, max_cost, options
         self._pace, self._breaker = Pace(rpm), Breaker(concurrency)
         self._under_way = 0
 
@@ -79,17 +88,17 @@ class LiveRun:
     def _over(self) -> bool:
         tally = self._tally
         if self._max_cost is not None and tally.cost + tally.expected(self._under_way + 1) > self._max_cost:
-            tally.stop(f"the next row might have gone over --max-cost {self._max_cost:g}")
+            tally.stop(f"the next row might have gone over the cost limit of ${self._max_cost:g}")
         return bool(tally.stopped)
 
     async def _outcome(self, row: Row) -> Completion | GemmaError:
         try:
-            return await self._gemma.chat(row.messages, **row.options)
+            return await self._gemma.chat(row.messages, **{**self._options, **row.options})
         except GemmaError as error:
             return error
 
     def _settle(self, row: Row, outcome: Completion | GemmaError) -> None:
-        """Writes what can be said of it; nothing yet, or never, where the service may be to blame."""
+        """Writes the lines that are settled by this outcome; none while the service may be to blame."""
         error = outcome if isinstance(outcome, GemmaError) else None
         for record in self._breaker.settle(of_outcome(row, outcome), error, row.options):
             self._output.append(record)

@@ -6,7 +6,7 @@ import sqlite3
 import weakref
 
 
-class IdSet:
+class DiskSet:
     """Texts in a temporary file of SQLite's, which is gone with the process."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""`cf-gemma batch`: a file of prompts in, a file of answers out, as many as there are."""
+"""`cf-gemma batch`: a file of prompts in, a file of answers out; the work is done by `cf_gemma.bulk`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-import cf_gemma
-from cf_gemma.cli.schema import read_schema, response_format
-from cf_gemma.cli.target import Echo, Local, MaxTokens, Model, System, Temperature, Thinking, target
+from cf_gemma.cli.options import ModelOptions, with_model_options
+from cf_gemma.cli.schema import read_schema
 from cf_gemma.errors import GemmaError
 
 HELP = """\
@@ -48,6 +47,7 @@ class Mode(StrEnum):
     queue = "queue"
 
 
+@with_model_options
 def batch(
     source: Annotated[Path, typer.Argument(metavar="INPUT.jsonl", exists=True, dir_okay=False, readable=True)],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.jsonl", dir_okay=False)],
@@ -62,81 +62,68 @@ def batch(
         float | None, typer.Option(min=0, help="US dollars, for the whole output; stops before it is spent.")
     ] = None,
     schema: Annotated[Path | None, typer.Option(help="A JSON Schema that every row is answered in.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an output that exists.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew with an output that exists.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an output that exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again with an output that exists.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run only the rows that have an error in the output.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="A bad line stops everything before it begins.")] = False,
-    retries: Annotated[int, typer.Option(min=0, help="How often a request may be sent again.")] = 5,
-    system: System = None,
-    thinking: Thinking = None,
-    max_tokens: MaxTokens = None,
-    temperature: Temperature = None,
-    model: Model = None,
-    local: Local = False,
-    echo: Echo = False,
+    *,
+    options: ModelOptions,
 ) -> None:
     """See HELP."""
-    _check_files(source, output)
-    _check_output(output, resume=resume, overwrite=overwrite, retry_failed=retry_failed)
-    if mode is Mode.live and not overwrite:
-        _check_receipts(output)
-    # Here, so that help doesn't load all that does the work.
-    from cf_gemma.cli.batch.rows import Rows
-    from cf_gemma.cli.batch.run import Plan, carry_out
-
+    existing = _existing(resume=resume, overwrite=overwrite, retry_failed=retry_failed)
     wanted = read_schema(schema)
-    options: dict[str, Any] = {
-        "thinking": thinking,
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "model": model,
-        "response_format": None if wanted is None else response_format(wanted),
-    }
-    plan = Plan(
-        rows=Rows(source, wants_json=wanted is not None, system=system),
-        output=output,
-        options=options,
-        queue=mode is Mode.queue,
-        concurrency=concurrency or (16 if mode is Mode.live else 4),
+    # Here, so that help doesn't load all that does the work.
+    from cf_gemma import AsyncGemma
+    from cf_gemma.bulk import Bulk
+    from cf_gemma.cli.progress import watched
+
+    job = Bulk(
+        source,
+        output,
+        mode=mode.value,
+        existing=existing,
+        schema=wanted,
+        system=options.system,
+        concurrency=concurrency,
         rpm=rpm,
         max_cost=max_cost,
-        overwrite=overwrite,
         strict=strict,
-        retry_failed=retry_failed,
     )
     try:
-        with target(local=local, echo=echo) as arguments:
-            code = carry_out(plan, cf_gemma.AsyncGemma(**arguments, max_retries=retries, **options))
+        with options.client() as arguments:
+            code = watched(job, AsyncGemma(**arguments, **options.parameters))
     except (GemmaError, ImportError, OSError) as error:
-        typer.echo(f"cf-gemma batch: {error}", err=True)
+        _complain(error)
         raise typer.Exit(2) from error
     raise typer.Exit(code)
 
 
-def _check_files(source: Path, output: Path) -> None:
-    if not source.is_file():
-        raise typer.BadParameter(f"{source} must be a file: it is read more than once")
-    if output.exists() and (output.samefile(source) or not output.is_file()):
-        raise typer.BadParameter(f"{output} must be a file, and another one than the input")
-
-
-def _check_output(output: Path, *, resume: bool, overwrite: bool, retry_failed: bool) -> None:
-    if resume + overwrite + retry_failed > 1:
+def _existing(*, resume: bool, overwrite: bool, retry_failed: bool) -> Any:
+    flags = {"resume": resume, "overwrite": overwrite, "retry_failed": retry_failed}
+    chosen = [name for name, passed in flags.items() if passed]
+    if len(chosen) > 1:
         raise typer.BadParameter("--resume, --overwrite and --retry-failed exclude each other")
-    if retry_failed and not output.exists():
-        raise typer.BadParameter(f"{output} isn't there: --retry-failed needs the output of an earlier run")
-    if output.exists() and not (resume or overwrite or retry_failed):
-        raise typer.BadParameter(f"{output} exists: pass --resume to go on with it, or --overwrite to begin anew")
+    return chosen[0] if chosen else "refuse"
 
 
-def _check_receipts(output: Path) -> None:
-    from cf_gemma.cli.batch.queued import Receipts
+def _complain(error: Exception) -> None:
+    """The error, in terms of the command's own options."""
+    from cf_gemma.bulk import BadLines, OutputExists, QueueHoldsRows
 
-    receipts = Receipts.beside(output)
-    if receipts.exists() and receipts.stat().st_size:
-        raise typer.BadParameter(
-            f"{receipts} says that the queue has rows of this output, which would be paid for twice: "
-            "pass --mode queue to go on with them, or --overwrite to begin anew"
-        )
+    match error:
+        case BadLines():
+            for row in error.rows[:20]:
+                typer.echo(f"line {row.line}: {row.error.message}", err=True)
+            text = f"{len(error.rows):,} bad lines; nothing was sent (--strict)"
+        case OutputExists():
+            text = f"{error.path} exists: pass --resume to continue it, or --overwrite to start again"
+        case QueueHoldsRows():
+            text = (
+                f"{error.path} says that the queue has rows of this output, which would be paid for twice: "
+                "pass --mode queue to continue with them, or --overwrite to start again"
+            )
+        case _:
+            text = str(error)
+    typer.echo(f"cf-gemma batch: {text}", err=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cf_gemma.cli.schema import problems
+from cf_gemma.bulk.schema import problems
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from cf_gemma import image_part
-from cf_gemma.cli.schema import problems, response_format
+from cf_gemma.bulk.schema import problems, response_format
 from cf_gemma.errors import GemmaError, InvalidRequest
 from cf_gemma.jsonobject import as_object
+from cf_gemma.request.images import image_part
 from cf_gemma.request.parameters import merged
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class Rows:
         wants_json = "response_format" in fields or self._wants_json
         return Row(number, row_id, [*self._front, *messages], fields, wants_json)
 
-    def _images(self, given: object) -> list[dict[str, Any]]:
-        names = cast("list[object]", given) if isinstance(given, list) else [given]
+    def _images(self, value: object) -> list[dict[str, Any]]:
+        names = cast("list[object]", value) if isinstance(value, list) else [value]
         parts: list[dict[str, Any]] = []
         for name in names:
             if not isinstance(name, str):

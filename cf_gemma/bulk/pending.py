@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cf_gemma.cli.batch.ids import IdSet
-from cf_gemma.cli.batch.rows import BadRow, Row
+from cf_gemma.bulk.disk_set import DiskSet
+from cf_gemma.bulk.rows import BadRow, Row
 from cf_gemma.errors import GemmaError, InvalidRequest
 from cf_gemma.request.http_request import build
 from cf_gemma.request.parameters import merged
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
     from typing import Any
 
-    from cf_gemma.settings import Settings
+    from cf_gemma import AsyncGemma
 
 
 def unique(rows: Iterable[Row | BadRow]) -> Iterator[Row | BadRow]:
     """The rows; one whose id came before is a bad one."""
-    seen = IdSet()
+    seen = DiskSet()
     for row in rows:
         if row.id is None or seen.add(row.key):
             yield row
@@ -29,7 +29,7 @@ def unique(rows: Iterable[Row | BadRow]) -> Iterator[Row | BadRow]:
 
 
 def pending(
-    rows: Iterable[Row | BadRow], elsewhere: Container[str], *, only: IdSet | None = None
+    rows: Iterable[Row | BadRow], elsewhere: Container[str], *, only: DiskSet | None = None
 ) -> Iterator[Row | BadRow]:
     """The rows whose keys are not elsewhere; with `only`, those of them that are there."""
     for row in rows:
@@ -37,12 +37,12 @@ def pending(
             yield row
 
 
-def checked(rows: Iterable[Row | BadRow], settings: Settings, options: dict[str, Any]) -> Iterator[Row | BadRow]:
+def checked(rows: Iterable[Row | BadRow], gemma: AsyncGemma, options: dict[str, Any]) -> Iterator[Row | BadRow]:
     """The rows; one that the client would refuse is a bad one."""
     for row in rows:
         try:
             if isinstance(row, Row):
-                build(settings, row.messages, merged(options, row.options))
+                build(gemma.settings, row.messages, merged(gemma.options, {**options, **row.options}))
         except GemmaError as error:
             yield BadRow(row.line, error, row.id)
         else:

@@ -3,76 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
-import typer
-
-from cf_gemma.cli.batch.output import write_line
-from cf_gemma.cli.batch.pending import pending
-from cf_gemma.cli.batch.records import of_error, of_outcome
-from cf_gemma.cli.batch.rows import BadRow, Row
-from cf_gemma.cli.batch.workers import at_once
+from cf_gemma.bulk.pending import pending
+from cf_gemma.bulk.records import of_error, of_outcome
+from cf_gemma.bulk.rows import BadRow, Row
+from cf_gemma.bulk.workers import at_once
 from cf_gemma.errors import AuthenticationError, BatchInterrupted, GemmaError, InvalidRequest, PermissionDenied
-from cf_gemma.queue.batch import BatchHandle
 from cf_gemma.request.http_request import build
 from cf_gemma.request.parameters import merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from cf_gemma import AsyncGemma
-    from cf_gemma.cli.batch.ids import IdSet
-    from cf_gemma.cli.batch.output import Output
-    from cf_gemma.cli.batch.tally import Tally
+    from cf_gemma.bulk.disk_set import DiskSet
+    from cf_gemma.bulk.output import Output
+    from cf_gemma.bulk.receipts import Receipts
+    from cf_gemma.bulk.tally import Tally
     from cf_gemma.completion import Completion
+    from cf_gemma.queue.batch import BatchHandle
 
 CHUNK_ROWS: Final = 500
 CHUNK_BYTES: Final = 8_000_000
 PATIENCE: Final = 6 * 3_600.0
 """Seconds to wait for a chunk; a run that gave up can be resumed, and asks again."""
-
-
-class Receipts:
-    """The handles of what the queue has, in a file beside the output: without them it would have to be paid again."""
-
-    def __init__(self, output: Path) -> None:
-        self._path = self.beside(output)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-
-    @staticmethod
-    def beside(output: Path) -> Path:
-        """Where the receipts of an output are, when there are any."""
-        return output.with_name(f"{output.name}.queue")
-
-    def add(self, handle: BatchHandle) -> None:
-        """Keeps a handle."""
-        write_line(self._file, json.loads(handle.to_json()))
-
-    def __iter__(self) -> Iterator[BatchHandle]:
-        """The handles, one after the other. Half a line at the end is cut off."""
-        begin = 0
-        with self._path.open("rb") as lines:
-            for line in lines:
-                if not line.endswith(b"\n"):
-                    os.truncate(self._file, begin)
-                    return
-                begin += len(line)
-                try:
-                    yield BatchHandle.from_json(line.decode())
-                except (UnicodeError, InvalidRequest):
-                    raise typer.BadParameter(f"{self._path} has a line that is no receipt") from None
-
-    def remove(self) -> None:
-        """Nothing is in the queue any more."""
-        self._path.unlink()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        os.close(self._file)
 
 
 class QueuedRun:
@@ -83,7 +38,7 @@ class QueuedRun:
         output: Where to write.
         receipts: What the queue has from earlier runs, and will have from this one.
         tally: What is counted.
-        options: Those that hold for every row. They are the client's, too; here they refuse a row before it is sent.
+        options: Of every row; its own come before them.
         concurrency: Chunks that may be with the queue at once.
         max_cost: US dollars, those of earlier runs included.
         only: Keys of the rows that are to be handed over again, though the queue may still have an answer to them.
@@ -99,7 +54,7 @@ class QueuedRun:
         options: dict[str, Any],
         concurrency: int,
         max_cost: float | None,
-        only: IdSet | None = None,
+        only: DiskSet | None = None,
     ) -> None:
         self._gemma, self._output, self._receipts, self._tally = gemma, output, receipts, tally
         self._options, self._concurrency, self._max_cost = options, concurrency, max_cost
@@ -152,23 +107,29 @@ class QueuedRun:
             yield chunk
 
     def _item(self, row: Row | BadRow) -> dict[str, Any] | None:
-        """What the queue is to be given for a row; None for one that can't be, which is written at once."""
+        """The queue item of a row; None for one that can't be, which is written at once."""
         try:
             if isinstance(row, BadRow):
                 raise row.error
             if row.options.keys() & {"model", "extra_headers"}:
                 raise InvalidRequest("model and extra_headers are of the whole batch in --mode queue")
-            size = len(build(self._gemma.settings, row.messages, merged(self._options, row.options)).body)
+            options = {**self._options, **row.options}
+            size = len(build(self._gemma.settings, row.messages, merged(self._gemma.options, options)).body)
         except GemmaError as error:
             self._output.append(of_error(row, error))
             return None
         reference = json.dumps([row.line, row.id, row.wants_json], separators=(",", ":"))
-        return {"messages": row.messages, **row.options, "external_reference": reference, "size": size + len(reference)}
+        return {
+            "messages": row.messages,
+            **options,
+            "external_reference": reference,
+            "size": size + len(reference),
+        }
 
     async def _hand_over(self, chunk: list[dict[str, Any]]) -> None:
         tally = self._tally
         if self._max_cost is not None and tally.cost + tally.expected(self._under_way + len(chunk)) > self._max_cost:
-            tally.stop(f"the next chunk might have gone over --max-cost {self._max_cost:g}")
+            tally.stop(f"the next chunk might have gone over the cost limit of ${self._max_cost:g}")
             return
         self._under_way += len(chunk)
         handle = await self._taken(chunk)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cf_gemma.errors import GemmaError, ReasoningBudgetExceeded
 
 if TYPE_CHECKING:
-    from cf_gemma.cli.batch.rows import BadRow, Row
+    from cf_gemma.bulk.rows import BadRow, Row
     from cf_gemma.completion import Completion
 
 Record = dict[str, Any]
@@ -35,14 +35,14 @@ def of_answer(row: Row, completion: Completion) -> Record:
         record["cost"] = completion.usage.cost
     if completion.finish_reason == "length" and not completion.text.strip() and not calls:
         used = "thinking used up max_tokens" if completion.thought_only else "max_tokens was used up"
-        told = f"{used} before the answer began: raise max_tokens, or use --no-thinking"
-        return {**record, "error": _told(ReasoningBudgetExceeded(told))}
+        message = f"{used} before the answer began: raise max_tokens, or use --no-thinking"
+        return {**record, "error": _details(ReasoningBudgetExceeded(message))}
     return _parsed(record) if row.wants_json and not calls else record
 
 
 def of_error(row: Row | BadRow, error: GemmaError) -> Record:
     """The line of a row that got no answer, with what had arrived of one."""
-    record = {**_blank(row), "error": _told(error)}
+    record = {**_blank(row), "error": _details(error)}
     if error.partial is not None:
         record["text"], record["reasoning"] = error.partial.text, error.partial.reasoning
     return record
@@ -75,7 +75,7 @@ def _parsed(record: Record) -> Record:
         return {**record, "error": {"type": "InvalidJSON", "message": f"the answer is not JSON: {error}{cut}"}}
 
 
-def _told(error: GemmaError) -> dict[str, Any]:
+def _details(error: GemmaError) -> dict[str, Any]:
     facts = {"status": error.status, "code": error.code, "request_id": error.request_id}
-    told = {name: value for name, value in facts.items() if value is not None}
-    return {"type": type(error).__name__, "message": error.message, **told}
+    present = {name: value for name, value in facts.items() if value is not None}
+    return {"type": type(error).__name__, "message": error.message, **present}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cf_gemma import errors as e
-from cf_gemma.cli.batch.breaker import Breaker
+from cf_gemma.bulk.breaker import Breaker
 
 DOWN, SLOW, LOST, GOOD = e.ConnectionFailed("down"), e.RequestTimeout("slow"), e.ConnectionFailed("lost"), None
 DOWN.sent = SLOW.sent = False

@@ -7,34 +7,33 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
-import typer
-
-from cf_gemma.cli.batch.ids import IdSet
-from cf_gemma.cli.batch.records import key
+from cf_gemma.bulk.disk_set import DiskSet
+from cf_gemma.bulk.errors import BulkError
+from cf_gemma.bulk.records import key
 from cf_gemma.jsonobject import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cf_gemma.cli.batch.records import Record
-    from cf_gemma.cli.batch.tally import Tally
+    from cf_gemma.bulk.records import Record
+    from cf_gemma.bulk.tally import Tally
 
 
 class Output:
     """An open output file. One process at a time writes to it.
 
-    Raises typer.BadParameter for a file that another process writes to, or that can't be written.
+    Raises BulkError for a file that another process writes to, or that can't be written.
     """
 
     def __init__(self, path: Path, tally: Tally, *, overwrite: bool = False) -> None:
-        self._tally = tally
-        self.done = IdSet()
+        self.path, self._tally = path, tally
+        self.done = DiskSet()
         """The keys of the rows that are in it from earlier runs."""
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
-            raise typer.BadParameter(f"{path} can't be written: {error.strerror}") from None
+            raise BulkError(f"{path} can't be written: {error.strerror}") from None
         _lock(self._file, path)
         if overwrite:
             os.truncate(self._file, 0)
@@ -59,9 +58,9 @@ class Output:
         self.close()
 
 
-def drop_failures(path: Path) -> IdSet:
+def drop_failures(path: Path) -> DiskSet:
     """Takes the lines with an error out of an output; their keys. The file is replaced as a whole, or not at all."""
-    failed = IdSet()
+    failed = DiskSet()
     rest = path.with_name(f".{path.name}.retrying")
     source = os.open(path, os.O_RDWR)
     target = os.open(rest, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
@@ -112,7 +111,7 @@ def _record(line: bytes, number: int, path: Path) -> Record:
     except ValueError:
         record = None
     if record is None or not record.keys() >= {"id", "line", "error", "usage", "cost"}:
-        raise typer.BadParameter(f"{path} is not an output of this command: see its line {number}")
+        raise BulkError(f"{path} is not an output of this command: see its line {number}")
     return record
 
 
@@ -124,4 +123,4 @@ def _lock(file: int, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise typer.BadParameter(f"another process is writing to {path}") from None
+        raise BulkError(f"another process is writing to {path}") from None

@@ -1,0 +1,15 @@
+"""Many rows: read from a file, answered, and written to another, from which a stopped run continues.
+
+from cf_gemma.bulk import Bulk
+
+tally = Bulk("questions.jsonl", "answers.jsonl", max_cost=2.50).run()
+print(tally.done, tally.failed, tally.cost)
+"""
+
+from __future__ import annotations
+
+from cf_gemma.bulk.errors import BadLines, BulkError, OutputExists, QueueHoldsRows
+from cf_gemma.bulk.job import Bulk
+from cf_gemma.bulk.tally import Tally
+
+__all__ = ["BadLines", "Bulk", "BulkError", "OutputExists", "QueueHoldsRows", "Tally"]

@@ -1,0 +1,44 @@
+"""What keeps a job from beginning. Nothing has been sent then, and no file has changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cf_gemma.errors import GemmaError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cf_gemma.bulk.rows import BadRow
+
+
+class BulkError(GemmaError):
+    """The input, the output or a setting of a job can't be used."""
+
+
+class OutputExists(BulkError):
+    """There is an output already, and the job doesn't say what to do with it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} exists: pass existing='resume' to continue it, or 'overwrite' to start again")
+        self.path = path
+
+
+class QueueHoldsRows(BulkError):
+    """The service's queue still has rows of the output; sent live, they would be paid for twice."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} says that the queue has rows of this output, which would be paid for twice: "
+            "pass mode='queue' to continue with them, or existing='overwrite' to start again"
+        )
+        self.path = path
+
+
+class BadLines(BulkError):
+    """A strict job has lines that can't be sent: `rows` names them."""
+
+    def __init__(self, rows: Sequence[BadRow]) -> None:
+        super().__init__(f"{len(rows):,} bad lines, nothing was sent; line {rows[0].line}: {rows[0].error.message}")
+        self.rows = rows
