@@ -19,9 +19,10 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.utils.json import parse_partial_json
 
 from cf_gemma import Choice, Completion, InvalidToolCall, ReasoningDelta, TextDelta, ToolCall, Usage
+from cf_gemma.structured import FenceStripper
+from cf_gemma.structured import unfenced as without_fence
 from cf_gemma.twins import twin
 from langchain_cf_gemma.calls import CallOrder
-from langchain_cf_gemma.fences import FenceStripper, without_fence
 from langchain_cf_gemma.messages import reasoning_of
 from langchain_cf_gemma.translator import PROVIDER
 

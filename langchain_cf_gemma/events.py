@@ -15,9 +15,9 @@ from pydantic_core import from_json
 
 from cf_gemma import Completion, InvalidToolCall, ReasoningDelta, TextDelta
 from cf_gemma.errors import ProtocolError
+from cf_gemma.structured import FenceStripper
 from langchain_cf_gemma.calls import CallOrder
 from langchain_cf_gemma.chunks import response_metadata, usage_metadata
-from langchain_cf_gemma.fences import FenceStripper
 from langchain_cf_gemma.translator import PROVIDER
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from typing_extensions import override
 
 from cf_gemma.errors import InvalidRequest
+from cf_gemma.structured import budget_exceeded, response_format
 from langchain_cf_gemma.chunks import to_completion
-from langchain_cf_gemma.errors import IncompleteOutput, ReasoningBudgetExceeded
+from langchain_cf_gemma.errors import IncompleteOutput, as_langchain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -66,10 +67,7 @@ def to_response_format(schema: Schema, *, strict: bool | None = None) -> dict[st
         if {"name", "schema"} <= schema.keys():
             return {"type": "json_schema", "json_schema": schema}
     json_schema = convert_to_json_schema(cast("Any", schema), strict=strict)
-    named: dict[str, Any] = {"name": _sendable(json_schema["title"]), "schema": json_schema}
-    if strict is not None:
-        named["strict"] = strict
-    return {"type": "json_schema", "json_schema": named}
+    return response_format(json_schema, _sendable(json_schema["title"]), strict=strict)
 
 
 def parser_for(schema: Schema | None, method: Method) -> BaseOutputParser[Any]:
@@ -161,10 +159,8 @@ class _Check:
         spent = f" ({told.usage.completion_tokens} tokens)" if told.usage else ""
         held: dict[str, Any] = {"partial": told, "request_id": answer.response_metadata.get("request_id")}
         if told.thought_only:
-            raise ReasoningBudgetExceeded(
-                f"Thinking used up max_tokens{spent} before the answer began. Raise max_tokens, or set thinking=False.",
-                **held,
-            )
+            with as_langchain():
+                raise budget_exceeded(told)
         if fault := self._fault(told, spent):
             error = IncompleteOutput(fault, **held)
             error.llm_output = told.text

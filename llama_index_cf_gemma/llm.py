@@ -16,7 +16,7 @@ from llama_index_cf_gemma.events import on_chat, on_completion
 from llama_index_cf_gemma.messages import to_wire
 from llama_index_cf_gemma.queued import QueuedGemma
 from llama_index_cf_gemma.responses import StreamedChat, StreamedCompletion, chat_response, completion_response
-from llama_index_cf_gemma.schema import response_format
+from llama_index_cf_gemma.schema import answer_format
 from llama_index_cf_gemma.streaming import aprimed, primed
 from llama_index_cf_gemma.structured import StructuredAnswer
 from llama_index_cf_gemma.tools import history_with, tool_options, tool_selections
@@ -262,7 +262,7 @@ class CloudflareGemma(QueuedGemma):
         if THINKING_OPTIONS.isdisjoint(self._options(options)):
             options["thinking"] = False
         if self.should_use_structured_outputs and self.pydantic_program_mode is PydanticProgramMode.DEFAULT:
-            return {"messages": messages, "response_format": response_format(output_cls), **options}
+            return {"messages": messages, "response_format": answer_format(output_cls), **options}
         tool = get_function_tool(output_cls)
         return self._prepare_chat_with_tools([tool], chat_history=messages, tool_required=True, **options)
 

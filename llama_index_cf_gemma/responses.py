@@ -17,7 +17,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from cf_gemma import Choice, Completion, ReasoningDelta, TextDelta, ToolCallDelta, Usage
-from cf_gemma.errors import ReasoningBudgetExceeded
+from cf_gemma.structured import budget_exceeded
 from cf_gemma.twins import twin
 
 if TYPE_CHECKING:
@@ -84,14 +84,8 @@ def completion_response(completion: Completion) -> CompletionResponse:
 
 def refuse_unfinished_thought(completion: Completion) -> None:
     """Raises ReasoningBudgetExceeded where an empty string would pass for an answer."""
-    if not completion.thought_only:
-        return
-    tokens = f"{completion.usage.completion_tokens} tokens and " if completion.usage else ""
-    msg = (
-        "thinking used up max_tokens before the answer began "
-        f"({tokens}{len(completion.reasoning)} characters of reasoning): raise max_tokens, or set thinking=False"
-    )
-    raise ReasoningBudgetExceeded(msg, request_id=completion.request_id, partial=completion)
+    if completion.thought_only:
+        raise budget_exceeded(completion)
 
 
 def facts_of(response: ChatResponse) -> dict[str, Any]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, cast
 
+from cf_gemma.structured import response_format
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pydantic import BaseModel
 
 
-def response_format(output_cls: type[BaseModel]) -> dict[str, Any]:
+def answer_format(output_cls: type[BaseModel]) -> dict[str, Any]:
     """The `response_format` that holds an answer to the model's JSON schema."""
     schema = output_cls.model_json_schema()
     name = re.sub(r"[^a-zA-Z0-9_-]", "_", schema.get("title", output_cls.__name__))[:64]
-    return {"type": "json_schema", "json_schema": {"name": name, "schema": strict_schema(schema), "strict": True}}
+    return response_format(strict_schema(schema), name, strict=True)
 
 
 def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:

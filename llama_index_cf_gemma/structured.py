@@ -13,6 +13,7 @@ from pydantic import RootModel, ValidationError
 from pydantic_core import from_json
 
 from cf_gemma.errors import ToolChoiceNotHonoured
+from cf_gemma.structured import unfenced
 from llama_index_cf_gemma.errors import InvalidOutput
 from llama_index_cf_gemma.responses import chat_response, completion_of, refuse_unfinished_thought
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from llama_index.core.base.llms.types import ChatResponseAsyncGen, ChatResponseGen
 
-FENCE: Final = re.compile(r"^\s*```\w*\n?|\n?```\s*$")
 OPEN_NUMBER: Final = re.compile(r"(?<=[\s:,\[])-?\d[\d.eE+-]*$")
 NOTHING: Final = ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT))
 
@@ -143,15 +143,11 @@ def _json_of(response: ChatResponse) -> str:
 def _readings(text: str) -> Iterator[str]:
     """The text as it is, then without a code fence, then its outermost braces: models wrap JSON in courtesies."""
     yield text
-    yield _unfenced(text)
+    yield unfenced(text)
     yield text[text.find("{") : text.rfind("}") + 1]
-
-
-def _unfenced(text: str) -> str:
-    return FENCE.sub("", text)
 
 
 def _settled(text: str) -> str:
     """Without a number at its end that may still grow: half a text is a text, half a number is another number."""
-    text = _unfenced(text)
+    text = unfenced(text)
     return text[:-40] + OPEN_NUMBER.sub("", text[-40:])

@@ -20,7 +20,8 @@ ROOT = Path(__file__).parent.parent
 ADAPTERS = ("langchain_cf_gemma", "llama_index_cf_gemma")
 FRAMEWORKS = ("langchain", "langchain_core", "llama_index", "langgraph", "langsmith", *ADAPTERS)
 PUBLIC_MODULES = tuple(
-    f"cf_gemma.{name}" for name in ("completion", "errors", "fields", "model", "secrecy", "settings", "twins")
+    f"cf_gemma.{name}"
+    for name in ("completion", "errors", "fields", "model", "secrecy", "settings", "structured", "twins")
 )
 """What an adapter may import besides the names in `cf_gemma.__all__`."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from cf_gemma.structured import budget_exceeded
+
 if TYPE_CHECKING:
     from cf_gemma.completion import Completion
     from cf_gemma.transport.flow import Sleep
@@ -20,4 +22,4 @@ def retry(step: Sleep) -> None:
 def completed(completion: Completion) -> None:
     """An answer is whole; a warning when thinking left no room for it."""
     if completion.thought_only:
-        _log.warning("thinking used up max_tokens before the answer began: raise max_tokens, or set thinking=False")
+        _log.warning("%s", budget_exceeded(completion).message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import threading
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,9 @@ import httpx
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
+from cf_gemma.request import images
 from langchain_cf_gemma import ChatCloudflareGemma
 from langchain_cf_gemma.errors import UnsupportedContent
-from tests.langchain.conftest import watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,15 +60,24 @@ async def test_image(emulate: Emulate, image: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("form", [str, base64.b64decode], ids=["base64", "bytes"])
-async def test_scaling_blocks_no_loop(emulate: Emulate, form: Callable[[str], bytes | str]) -> None:
-    """While a large image is scaled down, other tasks of the event loop run."""
-    emulated = emulate(["Grey."] * 2)
-    await emulated.model.ainvoke("Hi")
-    large = png(6000)
+async def test_scaling_blocks_no_loop(
+    emulate: Emulate, form: Callable[[str], bytes | str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large image is scaled down by another thread than the event loop's, whose other tasks run meanwhile."""
+    emulated = emulate(["Grey."])
+    large = png(2000)
+    threads: list[threading.Thread] = []
+
+    def scaled(*arguments: Any) -> str:
+        threads.append(threading.current_thread())
+        return scale(*arguments)
+
+    scale = images._scaled
+    monkeypatch.setattr(images, "_scaled", scaled)
     image = {"type": "image", "base64": form(large), "mime_type": "image/png"}
-    answer, longest, whole = await watched(emulated.model.ainvoke([HumanMessage([image])]))
-    assert answer.text == "Grey."
-    assert longest < whole / 2
+    assert (await emulated.model.ainvoke([HumanMessage([image])])).text == "Grey."
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
     assert large not in str(emulated.body)
 
 

@@ -17,7 +17,7 @@ from cf_gemma import Choice, Completion, InvalidToolCall, TextDelta, ToolCall, T
 from cf_gemma.errors import ReasoningBudgetExceeded
 from llama_index_cf_gemma import InvalidOutput
 from llama_index_cf_gemma.responses import StreamedChat, chat_response
-from llama_index_cf_gemma.schema import response_format, strict_schema
+from llama_index_cf_gemma.schema import answer_format, strict_schema
 from llama_index_cf_gemma.structured import StructuredAnswer
 
 
@@ -188,7 +188,7 @@ def test_a_root_model() -> None:
     answer = StructuredAnswer(Names)
     assert answer.partial(said('["Rex", "B')) is None
     assert answer.result(said('["Rex", "Bo"]')) == Names(["Rex", "Bo"])
-    assert response_format(Names)["json_schema"]["schema"]["type"] == "array"
+    assert answer_format(Names)["json_schema"]["schema"]["type"] == "array"
 
 
 @pytest.mark.parametrize("text", ["", "Sure", "[1, 2]", "{", '{"'])
@@ -199,7 +199,7 @@ def test_nothing_to_show_yet(text: str) -> None:
 
 def test_the_schema() -> None:
     """Every object is closed and requires all its fields; nested classes, enums and descriptions stay."""
-    assert response_format(Dog) == snapshot(
+    assert answer_format(Dog) == snapshot(
         {
             "type": "json_schema",
             "json_schema": {
@@ -249,6 +249,6 @@ def test_the_schema_s_name() -> None:
     class Box(BaseModel):
         model_config = {"title": "Box[int] " + "x" * 80}
 
-    name = response_format(Box)["json_schema"]["name"]
+    name = answer_format(Box)["json_schema"]["name"]
     assert name.startswith("Box_int_")
     assert len(name) == 64

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_cf_gemma.fences import FenceStripper, without_fence
+from cf_gemma.structured import LONGEST_EDGE, FenceStripper, unfenced
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from langchain_cf_gemma.fences import FenceStripper, without_fence
 )
 def test_table(text: str, freed: str) -> None:
     """A fence around the whole JSON goes; any other text stays to the letter."""
-    assert without_fence(text) == freed
+    assert unfenced(text) == freed
 
 
 @given(
@@ -42,10 +42,24 @@ def test_pieces(text: str, data: st.DataObject) -> None:
         size = data.draw(st.integers(1, len(rest)))
         given_back += stripper.feed(rest[:size])
         rest = rest[size:]
-    assert given_back + stripper.close() == without_fence(text)
+    assert given_back + stripper.close() == unfenced(text)
 
 
 def test_text_is_not_held_back() -> None:
     """Text that can't belong to a fence is given back at once."""
     stripper = FenceStripper()
     assert [stripper.feed(piece) for piece in ("Hel", "lo", " `")] == ["Hel", "lo", " `"]
+
+
+@pytest.mark.parametrize("text", [" " * 3_000, "```json\n{}" + " " * 20_000, "```" + " " * 20_000 + "{}", "`" * 20_000])
+def test_blanks_without_end(text: str) -> None:
+    """However many blanks and backticks come, one by one, what may be a fence is looked at only so often."""
+    stripper = FenceStripper()
+    held = 0
+    parts: list[str] = []
+    for character in text:
+        parts.append(stripper.feed(character))
+        held = max(held, len(stripper._held))
+    parts.append(stripper.close())
+    assert held <= LONGEST_EDGE + 1
+    assert "".join(parts).strip() in (text.strip(), "{}")
