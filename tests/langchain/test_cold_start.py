@@ -12,7 +12,7 @@ import asyncio, sys, threading
 from langchain_cf_gemma import ChatCloudflareGemma
 
 class Importers:
-    """Notes which thread loads the HTTP library, and finds nothing itself."""
+    "Notes which thread loads the HTTP library, and finds nothing itself."
     threads = []
     def find_spec(self, name, path=None, target=None):
         if name == "httpx":
