@@ -72,6 +72,7 @@ async def test_scaling_blocks_no_loop(
         threads.append(threading.current_thread())
         return scale(*arguments)
 
+    images._made.cache_clear()  # what was scaled before is remembered
     scale = images._scaled
     monkeypatch.setattr(images, "_scaled", scaled)
     image = {"type": "image", "base64": form(large), "mime_type": "image/png"}
