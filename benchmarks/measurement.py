@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path  # noqa: TC003 - NamedTuple reads it
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from benchmarks.samples import Sample
 
 PEER_ROUNDS = 5
-"""Other packages take part in each fifth round: they cost ten times as much, and stand far apart."""
+"""Other packages take part in each fifth round: they cost ten times as much, and stand far apart.
+
+A run of fewer rounds leaves them out of the heavy rows and the imports."""
 
 
 class Contestant(NamedTuple):
@@ -117,17 +119,24 @@ class Crew:
 
 def measured(row: Row, crew: Crew, everybody: list[Contestant], rounds: int) -> Costs:
     """The costs of a row. A client of ours, or a minimum, that loses something is an error."""
-    taking_part = [one for one in everybody if one.target in row.targets]
+    rounds, quick = (max(rounds // 5, 1), rounds < PEER_ROUNDS) if row.heavy else (rounds, False)
+    left_out = PEERS if quick else ()
+    taking_part = [one for one in everybody if one.target in row.targets and one.target not in left_out]
     if row.fresh:
         crew.close()
     crew.start(taking_part)
     costs = Costs(row)
-    for number in range((max(rounds // 5, 1) if row.heavy else rounds) + 1):
-        for sample in row.samples:
+    for number in range(rounds + 1):
+        for sample in row.samples if number else map(_fewer, row.samples):
             for contestant in _order(taking_part, number):
                 if contestant.name not in costs.lost:
                     _take_turn(costs, crew.worker(contestant), contestant, sample, number)
     return costs
+
+
+def _fewer(sample: Sample) -> Sample:
+    """For warming up, of streams at once some will do."""
+    return replace(sample, at_once=min(sample.at_once, 64))
 
 
 def _take_turn(costs: Costs, worker: Worker, contestant: Contestant, sample: Sample, number: int) -> None:

@@ -53,7 +53,8 @@ def _goals(costs: Costs) -> str:
 def _ours(costs: Costs, suffix: str) -> str:
     if costs.row.figure == "rows a second":
         seconds = [by_name.get(f"lc{suffix}") for by_name in costs.rounds.values()]
-        return " / ".join(f"{1 / statistics.median(by_round.values()):.0f}" for by_round in seconds if by_round)
+        middle = min if costs.best else statistics.median
+        return " / ".join(f"{1 / middle(by_round.values()):.0f}" for by_round in seconds if by_round)
     base = "raw" if costs.row.figure == "over raw" else ""
     return " / ".join(
         _figure(costs, f"{name}{suffix}", base or MINIMA[name]) + _growth(costs, f"{name}{suffix}") for name in OURS

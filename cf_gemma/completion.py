@@ -6,9 +6,12 @@ Everything that reads the wire produces these objects, and everything that a fra
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from cf_gemma.model import PRICE
+
+ANSWER_IN_REASONING: Final = "answer_in_reasoning"
+"""In the `extra` of a choice, where the server filed the whole answer under reasoning: it is the text, too."""
 
 
 @dataclass(frozen=True, slots=True)

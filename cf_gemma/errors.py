@@ -43,6 +43,14 @@ if TYPE_CHECKING:
     from cf_gemma.queue.handle import BatchHandle
 
 
+STREAMS_NO_SCHEMA: Final = 5023
+"""The code of a model that takes a JSON schema only where it doesn't stream (developers.cloudflare.com, 2026-11)."""
+
+
+BAD_IMAGE: Final = 8006
+"""The code for input that can't be read, images above all."""
+
+
 class GemmaError(Exception):
     """Base of every error here. Attributes that don't apply are None."""
 

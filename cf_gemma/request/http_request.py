@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from cf_gemma.errors import InvalidRequest
 from cf_gemma.jsonobject import as_object
@@ -52,8 +52,20 @@ class HttpRequest:
     """Whether a tool call was required, which this model doesn't always heed (cloudflare/ai#561)."""
     choices: int = 1
     """How many answers were asked for."""
+    limit: int | None = None
+    """The most tokens that were asked for, if that is known."""
+    tools: Mapping[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"], repr=False)
+    """The tools that may be called: by name, the JSON schema of the parameters."""
     repeatable: bool = True
     """Whether it may be sent again when nobody knows if the service acted on it."""
+
+    def unstreamed(self) -> HttpRequest:
+        """The same request, for an answer in one piece."""
+        if not self.stream:
+            return self
+        body = from_json(self.body)
+        streaming = ("stream", "stream_options")
+        return replace(self, stream=False, body=to_json({k: v for k, v in body.items() if k not in streaming}))
 
 
 def build(
@@ -107,6 +119,8 @@ def build(
         stream=stream,
         requires_call=_requires_call(body),
         choices=_choices(body),
+        limit=_limit(body),
+        tools=_parameters(body),
     )
 
 
@@ -212,6 +226,19 @@ def _streams(settings: Settings, body: dict[str, Any]) -> bool:
 def _choices(body: dict[str, Any]) -> int:
     asked = body.get("n")
     return asked if isinstance(asked, int) else 1
+
+
+def _limit(body: dict[str, Any]) -> int | None:
+    limit = body.get("max_tokens") or body.get("max_completion_tokens")
+    return limit if isinstance(limit, int) else None
+
+
+def _parameters(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """By name, the parameters of the functions that may be called."""
+    if body.get("tool_choice") == "none":
+        return {}
+    functions = [as_object((as_object(tool) or {}).get("function")) or {} for tool in body.get("tools") or ()]
+    return {str(function.get("name")): as_object(function.get("parameters")) or {} for function in functions}
 
 
 def _requires_call(body: dict[str, Any]) -> bool:

@@ -9,14 +9,23 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic_core import to_json
 
-from cf_gemma.completion import Choice, Completion, Delta, ReasoningDelta, TextDelta
+from cf_gemma.completion import ANSWER_IN_REASONING, Choice, Completion, Delta, ReasoningDelta, TextDelta
 from cf_gemma.errors import ProtocolError
 from cf_gemma.jsonobject import as_object
+from cf_gemma.response.markers import MarkerFilter, Piece
+from cf_gemma.response.notation import name_of, parse_call
 from cf_gemma.response.tool_calls import ToolCallAssembler
 from cf_gemma.response.usage import UsageMeter
+from cf_gemma.response.validity import cut_by, judged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from cf_gemma.completion import Usage
+    from cf_gemma.request.http_request import HttpRequest
+
+_FOUND: Final = 1_000_000
+"""An index that no server uses, from which on calls that were found in texts are numbered."""
 
 _KNOWN_TOP: Final = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "p", "response", "tool_calls", "finish_reason"}
@@ -32,11 +41,12 @@ class AnswerBuilder:
 
     Args:
         headers: Those that it came with, lower case.
-        expected: How many choices were asked for.
+        request: What it answers, if that is known: tool calls are judged by its tools and its limit.
     """
 
-    def __init__(self, headers: Mapping[str, str] | None = None, *, expected: int = 1) -> None:
-        self._expected = expected
+    def __init__(self, headers: Mapping[str, str] | None = None, request: HttpRequest | None = None) -> None:
+        self._request = request
+        self._expected = request.choices if request is not None else 1
         self._headers = {name: value for name, value in (headers or {}).items() if name.startswith("cf-")}
         self._choices: dict[int, _ChoiceBuilder] = {}
         self._meter = UsageMeter()
@@ -81,12 +91,20 @@ class AnswerBuilder:
         if usage := chunk.get("usage"):
             self._meter.add(_object(usage, "usage"))
 
+    def close(self, deltas: list[Delta]) -> None:
+        """Puts what only the answer's end shows among `deltas`."""
+        for choice in self._choices.values():
+            choice.close(self._seed, deltas)
+
     def completion(self, *, ended: bool = True) -> Completion:
         """The answer so far. `ended`: the service said that it is whole, so every choice has a finish reason."""
-        choices = [self._choices[index] for index in sorted(self._choices)] or [_ChoiceBuilder(0)]
+        if ended:
+            self.close([])
+        choices = [self._choices[index] for index in sorted(self._choices)] or [_ChoiceBuilder(0, self._request)]
+        usage = self._meter.usage()
         return Completion(
-            choices=tuple(choice.choice(ended=ended) for choice in choices),
-            usage=self._meter.usage(),
+            choices=tuple(choice.choice(usage, ended=ended) for choice in choices),
+            usage=usage,
             id=self._id,
             model=self._model,
             created=self._created,
@@ -99,7 +117,7 @@ class AnswerBuilder:
         number = index if isinstance(index, int) else 0
         choice = self._choices.get(number)
         if choice is None:
-            choice = self._choices[number] = _ChoiceBuilder(number)
+            choice = self._choices[number] = _ChoiceBuilder(number, self._request)
         return choice
 
     def _head(self, chunk: dict[str, Any]) -> None:
@@ -120,12 +138,18 @@ class AnswerBuilder:
 
 
 class _ChoiceBuilder:
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, request: HttpRequest | None) -> None:
         self.index = index
         self.finish_reason: str | None = None
+        self._request = request
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self._texts = MarkerFilter(request, "text")
+        self._thoughts = MarkerFilter(request, "reasoning")
         self._calls = ToolCallAssembler(index)
+        self._found = 0
+        """How many calls were found in texts."""
+        self._closed = False
         self._logprobs: dict[str, Any] = {}
         self._extra: dict[str, Any] = {}
 
@@ -136,23 +160,50 @@ class _ChoiceBuilder:
             raise _malformed("delta", "object")
         # Some models send the same reasoning under both names; it counts once.
         if reasoning := message.get("reasoning_content") or message.get("reasoning"):
-            reasoning = _text(reasoning)
-            self._reasoning.append(reasoning)
-            deltas.append(ReasoningDelta(reasoning, self.index))
+            self._say(self._thoughts, _text(reasoning), seed, deltas)
         content = message.get("content")
         if content is None:
             content = entry.get("text")
         if content is not None and (text := content if content.__class__ is str else _text(content)):
-            self._text.append(text)
-            deltas.append(TextDelta(text, self.index))
-        calls = message.get("tool_calls")
-        if not calls and (call := message.get("function_call")):
-            calls = [call]
+            if self._texts.idle and "<" not in text:
+                self._text.append(text)
+                deltas.append(TextDelta(text, self.index))
+            else:
+                self._say(self._texts, text, seed, deltas)
+        calls = message.get("tool_calls") or message.get("function_call")
         if calls:
-            if calls.__class__ is not list:
-                raise _malformed("tool_calls", "array")
-            deltas += self._calls.feed(calls, seed)
+            deltas += self._calls.feed(_entries(calls, message), seed)
         self._remarks(entry, message)
+
+    def close(self, seed: str, deltas: list[Delta]) -> None:
+        """Takes what was held back, and the reasoning for the answer where there is no other."""
+        if self._closed:
+            return
+        self._closed = True
+        for source in (self._thoughts, self._texts):
+            for piece in source.close():
+                self._take(piece, seed, deltas)
+        reasoning = "".join(self._reasoning)
+        answered = self._calls or "".join(self._text).strip()
+        if self.finish_reason in (None, "stop") and reasoning.strip() and not answered:
+            # Servers file an answer without a thought under reasoning (SGLang 0.5.23; vLLM behind a tool result).
+            self._take(Piece("text", reasoning), seed, deltas)
+            self._extra[ANSWER_IN_REASONING] = True
+
+    def _say(self, source: MarkerFilter, text: str, seed: str, deltas: list[Delta]) -> None:
+        for piece in source.feed(text):
+            self._take(piece, seed, deltas)
+
+    def _take(self, piece: Piece, seed: str, deltas: list[Delta]) -> None:
+        if piece.kind == "text":
+            self._text.append(piece.text)
+            deltas.append(TextDelta(piece.text, self.index))
+        elif piece.kind == "reasoning":
+            self._reasoning.append(piece.text)
+            deltas.append(ReasoningDelta(piece.text, self.index))
+        else:
+            self._found += 1
+            deltas += self._calls.feed([_call_entry(piece, _FOUND + self._found)], seed)
 
     def _remarks(self, entry: dict[str, Any], message: dict[str, Any]) -> None:
         if reason := entry.get("finish_reason"):
@@ -166,20 +217,33 @@ class _ChoiceBuilder:
         if not _KNOWN_MESSAGE.issuperset(message):
             _extend(self._extra, _told(message, _KNOWN_MESSAGE))
 
-    def choice(self, *, ended: bool) -> Choice:
+    def choice(self, usage: Usage | None, *, ended: bool) -> Choice:
         reason = self.finish_reason
         calls = self._calls.close(cut=reason == "length" or (reason is None and not ended))
+        calls = judged(calls, self._request, cut_by(reason, self._extra, usage, self._request))
+        if calls and self._found and reason == "stop":
+            reason = "tool_calls"
         if reason is None and ended:
             reason = "tool_calls" if self._calls else "stop"
         return Choice(
             index=self.index,
-            text="".join(self._text),
-            reasoning="".join(self._reasoning),
+            text="".join(self._text) + self._texts.held,
+            reasoning="".join(self._reasoning) + self._thoughts.held,
             calls=calls,
             finish_reason=reason,
             logprobs=self._logprobs or None,
             extra=self._extra,
         )
+
+
+def _call_entry(piece: Piece, index: int) -> dict[str, Any]:
+    """A call that was found in a text, as an entry of `tool_calls`."""
+    try:
+        name, args = parse_call(piece.text)
+        arguments = to_json(args).decode()
+    except ValueError:
+        name, arguments = name_of(piece.text), piece.text
+    return {"index": index, "function": {"name": name, "arguments": arguments}}
 
 
 def _text(value: object) -> str:
@@ -197,6 +261,14 @@ def _object(value: Any, name: str) -> dict[str, Any]:
     if value.__class__ is dict:
         return value
     raise _malformed(name, "object")
+
+
+def _entries(calls: Any, message: dict[str, Any]) -> list[Any]:
+    if not message.get("tool_calls"):  # the older form: a single call
+        return [calls]
+    if calls.__class__ is not list:
+        raise _malformed("tool_calls", "array")
+    return calls
 
 
 def _malformed(name: str, wanted: str) -> ProtocolError:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from typing_extensions import override
 
-from cf_gemma.errors import ConnectionFailed, GemmaError, RequestTimeout, ResponseTooLarge, ToolChoiceNotHonoured
+from cf_gemma.errors import (
+    ConnectionFailed,
+    GemmaError,
+    RequestTimeout,
+    ResponseTooLarge,
+    StreamTruncated,
+    ToolChoiceNotHonoured,
+)
 from cf_gemma.response.answer import AnswerBuilder
 from cf_gemma.response.headers import request_id, retry_after
 from cf_gemma.response.refusals import api_error, lenient
@@ -27,6 +34,9 @@ OBJECT_LIMIT: Final = 4 * BODY_LIMIT
 
 ERROR_BODY_LIMIT: Final = 64 * 1024
 """Bytes that are read of an error."""
+
+_BROKEN_OFF: Final = frozenset({"abort", "error"})
+"""Finish reasons of the servers behind the service (vLLM and SGLang, 2026-11)."""
 
 Result = TypeVar("Result", covariant=True)
 
@@ -160,7 +170,7 @@ class Whole(_Collected, Reader["Completion"]):
         super().__init__(headers, now)
         self._request = request
         self._status = status
-        self._answer = AnswerBuilder(headers, expected=request.choices)
+        self._answer = AnswerBuilder(headers, request)
 
     @override
     def close(self) -> Iterator[Delta]:
@@ -198,15 +208,22 @@ class PlainObject(_Collected, Reader["dict[str, Any]"]):
 
 
 def honoured(request: HttpRequest, completion: Completion) -> Completion:
-    """The completion. Raises ToolChoiceNotHonoured where a call was required and none was made.
+    """The completion, if it is what was asked for.
 
-    An answer that ran out of tokens has its finish reason to say so.
+    Raises StreamTruncated for one that the server broke off, and ToolChoiceNotHonoured where a call was required and
+    none was made; an answer that ran out of tokens has its finish reason to say so.
     """
+    if broken := next((one.finish_reason for one in completion.choices if one.finish_reason in _BROKEN_OFF), None):
+        raise StreamTruncated(
+            f"the server broke the answer off (finish_reason {broken}); error.partial has what had arrived",
+            request_id=completion.request_id,
+            partial=completion,
+        )
     if request.requires_call and not all(
         choice.calls or choice.finish_reason == "length" for choice in completion.choices
     ):
         raise ToolChoiceNotHonoured(
-            "a tool call was required and the model made none; a tool that is named in tool_choice is enforced",
+            "a tool call was required and the model made none; some versions of the servers enforce neither form",
             request_id=completion.request_id,
             partial=completion,
         )

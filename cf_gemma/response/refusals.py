@@ -35,13 +35,22 @@ _REMEDIES: Final[Mapping[type[ApiError], str]] = {
     QuotaExhausted: "a daily allocation comes back at 00:00 UTC; waiting a little doesn't help",
 }
 
+_HINTS: Final[Mapping[int, str]] = {
+    5028: "the model is deprecated: set model to its successor",
+}
+"""By Cloudflare's code (developers.cloudflare.com, 2026-11)."""
+
 _NO_ERROR: Final[tuple[object, ...]] = (None, False, "", [])
 """What `error` may be in an answer that isn't one; an empty object is one without a reason."""
 
 _PREFIX = re.compile(r"^(?:AiError: )+")
 _UUID = re.compile(r"\s*\(([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\)$")
 _CODE_IN_TEXT = re.compile(r"\b(\d{3,5})\s*:")
-_OVERFLOW = re.compile(r"context (?:window|length)|Sequence too long|Max context reached", re.IGNORECASE)
+_OVERFLOW = re.compile(
+    r"context (?:window|length|size)|Sequence too long|Max context reached|max_model_len|exceed_context_size|"
+    r"prompt is too long",
+    re.IGNORECASE,
+)
 
 
 def is_error(payload: dict[str, Any]) -> bool:
@@ -54,19 +63,22 @@ def is_error(payload: dict[str, Any]) -> bool:
 def api_error(payload: dict[str, Any] | str, headers: Mapping[str, str], status: int | None = None) -> ApiError:
     """The typed error for an error body: Cloudflare's `errors`, the gateway's `error`s, OpenAI's `error`, or text."""
     complaint = _complaint(payload)
-    kind = error_class(status, complaint.code)
+    code = complaint.code
+    if status is None and code is not None and 400 <= code < 600:  # in a stream, servers put the status there
+        status, code = code, None
+    kind = error_class(status, code)
     if issubclass(kind, BadRequest) and _OVERFLOW.search(complaint.message):
         kind = ContextOverflow
     named = _UUID.search(complaint.message)
     message = _PREFIX.sub("", _UUID.sub("", complaint.message)) or "no reason given"
     if status is not None and 300 <= status < 400:
         message = "a redirect, which is never followed: the token would go to another address. Check base_url"
-    if remedy := _REMEDIES.get(kind):
+    if remedy := _HINTS.get(code or 0) or _REMEDIES.get(kind):
         message = f"{message} ({remedy})"
     return kind(
         message,
         status=status,
-        code=complaint.code,
+        code=code,
         request_id=request_id(headers) or (named[1] if named else None),
     )
 

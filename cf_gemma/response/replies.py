@@ -34,6 +34,7 @@ def deltas(answer: AnswerBuilder, status: int, headers: Mapping[str, str], body:
     said: list[Delta] = []
     try:
         answer.add(result, said)
+        answer.close(said)
     except ProtocolError as error:
         error.partial = answer.completion(ended=False) if answer.begun else None
         raise

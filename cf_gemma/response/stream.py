@@ -40,7 +40,7 @@ class Streamed:
         self._request = request
         self._headers = headers
         self._decoder = EventDecoder(event_limit)
-        self._answer = AnswerBuilder(headers, expected=request.choices)
+        self._answer = AnswerBuilder(headers, request)
         self._left = STREAM_LIMIT * request.choices
 
     @property
@@ -73,10 +73,12 @@ class Streamed:
                 self._take(*event, deltas)
         except ProtocolError:
             # The body was cut within this event; result() judges whether the answer is.
-            return deltas
+            pass
         except GemmaError as error:
             error.partial = self.partial()
             return _before(error, deltas)
+        if self.finished:
+            self._answer.close(deltas)
         return deltas
 
     def result(self) -> Completion:

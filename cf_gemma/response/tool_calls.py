@@ -97,9 +97,7 @@ class _Call:
 
     def result(self, *, cut: bool) -> ToolCall | InvalidToolCall:
         arguments = "".join(self.parts)
-        if not cut and not arguments.strip():
-            arguments = "{}"
-        args = as_object(_decoded(arguments))
+        args = {} if not cut and not arguments.strip() else as_object(_decoded(arguments))
         identity = self.id or self.wire_id
         if not self.name:
             return InvalidToolCall(identity, "", arguments, "the call has no function name")

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import httpx
 
-from cf_gemma.errors import GemmaError
+from cf_gemma.completion import Completion
+from cf_gemma.errors import BAD_IMAGE, GemmaError
 from cf_gemma.request.remote_images import RemoteImage
 from cf_gemma.response.reception import Reception
+from cf_gemma.response.validity import is_unusable
 from cf_gemma.transport import log
 from cf_gemma.transport.failures import missing_if_unanswered, safe_cause, unanswered
-from cf_gemma.transport.flow import Send, Sleep, attempts, drive
+from cf_gemma.transport.flow import Send, Sleep, Unusable, attempts, drive
 from cf_gemma.transport.messages import Messages
 from cf_gemma.transport.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from cf_gemma.completion import Completion
     from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.settings import Settings
     from cf_gemma.transport.exchanges import Receive
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 class _Exchange(Protocol):
     """A request that was sent, and its response."""
+
+    first: Any
 
     async def begin(self, receive: Receive) -> None: ...
     async def finish(self) -> Any: ...
@@ -85,6 +88,7 @@ class Calls(Generic[AnyExchange]):
                 try:
                     return await perform(step)
                 except GemmaError as error:
+                    _explain(error, step.request)
                     return error
             log.retry(step)
             await self._wait(step.seconds)
@@ -94,10 +98,17 @@ class Calls(Generic[AnyExchange]):
         return await drive(flow, step)
 
     async def _begun(self, send: Send) -> AnyExchange:
-        return await self._received(send, partial(Reception.of_answer, send.request))
+        exchange = await self._received(send, partial(Reception.of_answer, send.request))
+        if isinstance(exchange.first, Completion) and (lost := _lost(send, exchange.first)):
+            await exchange.close()
+            raise lost
+        return exchange
 
     async def _whole(self, send: Send) -> Completion:
-        return await _finished(await self._begun(send))
+        completion: Completion = await _finished(await self._received(send, partial(Reception.of_answer, send.request)))
+        if lost := _lost(send, completion):
+            raise lost
+        return completion
 
     async def _plain(self, send: Send) -> dict[str, Any]:
         return await _finished(await self._received(send, Reception.of_object))
@@ -113,6 +124,19 @@ class Calls(Generic[AnyExchange]):
             await exchange.close()
             raise
         return exchange
+
+
+def _explain(error: GemmaError, request: HttpRequest) -> None:
+    """Says what a bad image may be where there is none: text that looks like one (cloudflare/ai#605)."""
+    if error.code == BAD_IMAGE and b'"image_url"' not in request.body:
+        error.message += " (the request has no image: text that contains data:image/ may be taken for one)"
+
+
+def _lost(send: Send, completion: Completion) -> Unusable | None:
+    """The error for an answer that is asked for once more; None for one that is taken as it is."""
+    if not send.insists or not is_unusable(completion, send.request):
+        return None
+    return Unusable("nothing usable of the answer came", request_id=completion.request_id, partial=completion)
 
 
 async def _finished(exchange: _Exchange) -> Any:

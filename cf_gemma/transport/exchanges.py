@@ -46,6 +46,8 @@ class _Exchange:
         self._send, self._settings = send, settings
         self._response, self._leave = response, leave
         self._first: Items = ()
+        self.first: Any = None
+        """The first thing that the answer says."""
 
     def _read(self, receive: Receive) -> None:
         """Makes ready for the body. Raises ProtocolError for one that can't be read."""
@@ -77,7 +79,7 @@ class SyncExchange(_Exchange):
         """Reads up to the first thing that the answer says."""
         self._read(receive)
         while not self._first:
-            self._first = begun(self.more())
+            self.first, self._first = begun(self.more())
 
     async def finish(self) -> Any:
         """Reads to the end. Returns the result."""
@@ -136,7 +138,7 @@ class AsyncExchange(_Exchange):
         """Reads up to the first thing that the answer says."""
         self._read(receive)
         while not self._first:
-            self._first = begun(await self.more())
+            self.first, self._first = begun(await self.more())
 
     async def finish(self) -> Any:
         """Reads to the end. Returns the result."""

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cf_gemma.errors import GemmaError
+from cf_gemma.errors import STREAMS_NO_SCHEMA, GemmaError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -27,6 +27,13 @@ class Send:
     request: HttpRequest
     attempt: int
     """Which request of this call it is, from 1."""
+    insists: bool = False
+    """Whether an answer of which a server's parser left nothing usable is to be an `Unusable`, as long as nothing of it
+    was handed out."""
+
+
+class Unusable(GemmaError):
+    """An answer with nothing in it, or whose calls were all broken on the way. `partial` is what came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +62,26 @@ def attempts(
     previous: GemmaError | None = None
     while True:
         attempt += 1
-        outcome = yield Send(request, attempt)
+        insists = attempt <= policy.max_retries and not isinstance(previous, Unusable)
+        outcome = yield Send(request, attempt, insists)
         if outcome is None:
             raise AssertionError("a Send was not answered")
         if not isinstance(outcome, GemmaError):
             return outcome
         outcome.attempts = attempt
-        wait = policy.wait(attempt, outcome, dice(), previous, repeatable=request.repeatable)
+        if attempt <= policy.max_retries and _lost_in_a_stream(outcome, request):
+            wait, request = 0.0, request.unstreamed()
+        else:
+            wait = policy.wait(attempt, outcome, dice(), previous, repeatable=request.repeatable)
         if wait is None or policy.too_late(clock() - begin + wait):
             raise outcome
         yield Sleep(wait, attempt, outcome)
         previous = outcome
+
+
+def _lost_in_a_stream(error: GemmaError, request: HttpRequest) -> bool:
+    """Whether another attempt, in one piece, may bring what this one didn't."""
+    return isinstance(error, Unusable) or (error.code == STREAMS_NO_SCHEMA and request.stream)
 
 
 async def drive(

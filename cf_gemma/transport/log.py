@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from cf_gemma.completion import ANSWER_IN_REASONING
 from cf_gemma.structured import budget_exceeded
 
 if TYPE_CHECKING:
@@ -21,5 +22,7 @@ def retry(step: Sleep) -> None:
 
 def completed(completion: Completion) -> None:
     """An answer is whole; a warning when thinking left no room for it."""
+    if any(choice.extra.get(ANSWER_IN_REASONING) for choice in completion.choices):
+        _log.warning("the server filed the whole answer under reasoning; it is the text, too")
     if completion.thought_only:
         _log.warning("%s", budget_exceeded(completion).message)

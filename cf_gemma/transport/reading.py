@@ -64,14 +64,12 @@ class Reading:
         yield result
 
 
-def begun(items: Items) -> Items:
-    """The same items, with the first one at hand: an error that comes before it is raised here. () when none comes."""
-    if isinstance(items, list | tuple):
-        return items
+def begun(items: Items) -> tuple[Any, Items]:
+    """The first item and all items: an error that comes before it is raised here. None and () when none comes."""
     iterator = iter(items)
     for first in iterator:
-        return _after(first, iterator)
-    return ()
+        return first, items if isinstance(items, list | tuple) else _after(first, iterator)
+    return None, ()
 
 
 def _after(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

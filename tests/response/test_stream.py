@@ -61,6 +61,7 @@ def failure(body: bytes) -> GemmaError:
 
 STOP = text_chunk("", "stop")
 A, B, R = TextDelta("a"), TextDelta("b"), ReasoningDelta("r")
+AS_TEXT = TextDelta("r")
 
 
 def test_captured_stream_of_back_end_s() -> None:
@@ -136,10 +137,10 @@ def test_captured_replies(capture: str, choice: Choice) -> None:
                      "stop", id="native, JSON"),
         pytest.param([{"tool_calls": [], "p": "x"}, {"response": "a"}], [A], "stop", id="native, no calls"),
         pytest.param([{"response": "a", "finish_reason": "length"}], [A], "length", id="native finish"),
-        pytest.param([delta({"reasoning_content": "r", "content": None}), STOP], [R], "stop", id="S thinks"),
-        pytest.param([delta({"reasoning": "r", "tool_calls": None}), STOP], [R], "stop", id="V thinks"),
-        pytest.param([delta({"reasoning": "r", "reasoning_content": "r"}), STOP], [R], "stop", id="twice"),
-        pytest.param([delta({"reasoning": "r", "reasoning_content": None}), STOP], [R], "stop", id="null"),
+        pytest.param([delta({"reasoning_content": "r", "content": None}), STOP], [R, AS_TEXT], "stop", id="S thinks"),
+        pytest.param([delta({"reasoning": "r", "tool_calls": None}), STOP], [R, AS_TEXT], "stop", id="V thinks"),
+        pytest.param([delta({"reasoning": "r", "reasoning_content": "r"}), STOP], [R, AS_TEXT], "stop", id="twice"),
+        pytest.param([delta({"reasoning": "r", "reasoning_content": None}), STOP], [R, AS_TEXT], "stop", id="null"),
         pytest.param([delta({"reasoning": "r", "content": "a"}), STOP], [R, A], "stop",
                      id="thought and text"),
     ],
@@ -169,12 +170,12 @@ def test_an_older_function_call_is_a_call() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "finish_reason", "valid"),
-    [(None, "length", False), (None, "tool_calls", True), ("{}", "length", True)],
+    [(None, "length", False), (None, "tool_calls", True), ("{}", "length", False)],
 )
 def test_a_call_that_length_cut_before_its_arguments_is_invalid(
     arguments: str | None, finish_reason: str, valid: bool
 ) -> None:
-    """A call without arguments counts when the model finished it, and not when `max_tokens` cut the answer there."""
+    """A call that ends the answer counts when the model finished it, and not when `max_tokens` cut the answer there."""
     opener = {"index": 0, "id": "a", "function": {"name": "wipe_disk"}}
     pieces = [] if arguments is None else [delta({"tool_calls": [{"index": 0, "function": {"arguments": arguments}}]})]
     completion = said(delta({"tool_calls": [opener]}), *pieces, delta({}, finish_reason))[1]

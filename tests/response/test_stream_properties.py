@@ -64,7 +64,7 @@ def joined(deltas: list[Delta]) -> tuple[str, str, dict[int, tuple[str | None, s
 
 def shown(choice: Choice) -> tuple[str, str, dict[int, tuple[str | None, str | None, str]]]:
     """The same of a whole choice."""
-    made = {place: (call.id, call.name, call.arguments) for place, call in enumerate(choice.tool_calls)}
+    made = {place: (call.id, call.name, call.arguments) for place, call in enumerate(choice.calls)}
     return choice.reasoning, choice.text, made
 
 
@@ -75,7 +75,7 @@ def test_a_merged_stream_equals_the_plain_reply(answer: Written, done: bool) -> 
     same_deltas, from_reply = replied(answer.reply())
     assert from_stream == from_reply
     assert joined(deltas) == shown(from_stream.choices[0]) == joined(same_deltas)
-    assert not from_stream.invalid_tool_calls
+    assert not from_stream.invalid_tool_calls or answer.finish_reason == "content_filter"
 
 
 @given(st.data(), answers, st.booleans(), st.sampled_from(["\n", "\r\n", "\r"]))

@@ -7,6 +7,7 @@ import pytest
 
 from cf_gemma.completion import Choice, InvalidToolCall, ToolCall, ToolCallDelta
 from cf_gemma.response.tool_calls import ToolCallAssembler
+from cf_gemma.response.validity import judged
 from tests.response.wire import Call, ToolStyle, tool_pieces
 
 Entry = dict[str, Any]
@@ -20,7 +21,7 @@ def assembled(
     """The deltas, the calls and the invalid calls of these `tool_calls` arrays, one a chunk."""
     assembler = ToolCallAssembler()
     deltas = [delta for array in arrays for delta in assembler.feed(array, "answer")]
-    choice = Choice(calls=assembler.close(cut=cut))
+    choice = Choice(calls=judged(assembler.close(cut=cut), None, None))
     return deltas, choice.tool_calls, choice.invalid_tool_calls
 
 

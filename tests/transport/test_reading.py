@@ -102,7 +102,8 @@ def test_a_beginning() -> None:
         raise e.StreamTimeout("nothing came")
         yield
 
-    assert list(begun(iter([1, 2, 3]))) == [1, 2, 3]  # type: ignore[list-item]  # any items will do
-    assert not begun(iter([]))
+    first, items = begun(iter([1, 2, 3]))
+    assert (first, list(items)) == (1, [1, 2, 3])
+    assert begun(iter([])) == (None, ())
     with pytest.raises(e.StreamTimeout):
-        begun(failing())  # type: ignore[arg-type]  # a generator of nothing
+        begun(failing())
