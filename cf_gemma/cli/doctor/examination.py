@@ -11,8 +11,9 @@ from cf_gemma.cli.doctor import reading
 from cf_gemma.cli.doctor.probes import Ask, Get, Post, Probe, Queue, Step
 from cf_gemma.cli.doctor.witness import objects
 from cf_gemma.client import Gemma
+from cf_gemma.codes import error_class
 from cf_gemma.completion import Completion
-from cf_gemma.errors import ApiError, GemmaError, RequestTimeout, error_class
+from cf_gemma.errors import ApiError, GemmaError, RequestTimeout
 from cf_gemma.model import MODEL, PRICE
 from cf_gemma.transport import HttpError
 
