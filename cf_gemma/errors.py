@@ -31,14 +31,11 @@ GemmaError
 
 from __future__ import annotations
 
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from cf_gemma.completion import Completion
     from cf_gemma.queue.handle import BatchHandle
 
@@ -229,78 +226,3 @@ class ReasoningBudgetExceeded(GemmaError):
 
 class ToolChoiceNotHonoured(GemmaError):
     """A tool call was required and the model made none, twice. With one tool, name it: that form is enforced."""
-
-
-CODES: Final[Mapping[int, type[ApiError]]] = MappingProxyType(
-    {
-        2001: BadRequest,
-        2003: RateLimited,
-        2009: AuthenticationError,
-        2016: BadRequest,
-        2017: BadRequest,
-        2021: QuotaExhausted,
-        2045: QuotaExhausted,
-        3003: BadRequest,
-        3006: RequestTooLarge,
-        3007: ServiceTimeout,
-        3008: ServiceTimeout,
-        3010: ContextOverflow,
-        3023: PermissionDenied,
-        3036: QuotaExhausted,
-        3039: BadRequest,
-        3040: CapacityExceeded,
-        3041: PermissionDenied,
-        3042: NotFound,
-        3046: ServiceTimeout,
-        3050: ServerError,
-        4006: QuotaExhausted,
-        5004: BadRequest,
-        5005: BadRequest,
-        5006: BadRequest,
-        5007: NotFound,
-        5012: BadRequest,
-        5016: PermissionDenied,
-        5018: PermissionDenied,
-        5019: BadRequest,
-        5021: ContextOverflow,
-        5035: PermissionDenied,
-        7000: NotFound,
-        7003: NotFound,
-        8001: BadRequest,
-        8006: BadRequest,
-    }
-)
-"""Cloudflare's code decides before the HTTP status does.
-
-Sources: the Workers AI error page, cloudflare/ai's gateway-core table, and field captures (2026-04 to 2026-10).
-Code 10000 is left to the status: it comes with 401 and with 403.
-"""
-
-STATUSES: Final[Mapping[int, type[ApiError]]] = MappingProxyType(
-    {
-        400: BadRequest,
-        401: AuthenticationError,
-        403: PermissionDenied,
-        404: NotFound,
-        405: BadRequest,
-        408: ServiceTimeout,
-        409: Conflict,
-        413: RequestTooLarge,
-        422: BadRequest,
-        429: RateLimited,
-    }
-)
-
-
-def error_class(status: int | None, code: int | None) -> type[ApiError]:
-    """The class for a Cloudflare code, else for an HTTP status; plain ApiError when neither is known.
-
-    An error within a good answer has no status of its own: there, a code like 500 stands for one.
-    """
-    if code is not None and code in CODES:
-        return CODES[code]
-    if (status is None or status < 300) and code is not None and 400 <= code < 600:
-        status = code
-    if status is not None and status >= 500:
-        return ServerError
-    return STATUSES.get(status or 0, ApiError)

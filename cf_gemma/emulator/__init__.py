@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     from cf_gemma.emulator.engines.protocol import Engine
     from cf_gemma.emulator.engines.reply import Reply, ToolCallSpec
     from cf_gemma.emulator.engines.scripted import ScriptedEngine
-    from cf_gemma.emulator.faults import CUT, FAULTS, Fault
+    from cf_gemma.emulator.faults import CUT, Fault
     from cf_gemma.emulator.server import Emulator
 
 __all__ = [
     "CUT",
-    "FAULTS",
     "Emulator",
     "Engine",
     "Fault",
@@ -50,7 +49,7 @@ _HOMES = {
     "engines.llama": ("LlamaEngine",),
     "engines.reply": ("Reply", "ToolCallSpec"),
     "engines.scripted": ("ScriptedEngine",),
-    "faults": ("CUT", "FAULTS", "Fault"),
+    "faults": ("CUT", "Fault"),
     "server": ("Emulator",),
     "edge.settings": ("Settings",),
 }

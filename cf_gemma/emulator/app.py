@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def create_app(engine: Engine, **options: Unpack[Options]) -> Starlette:
     """Workers AI, answered by `engine`. `app.state.service` is the `Service` behind it; options: see `Settings`."""
-    service = Service(engine, Settings(**options))
+    service = Service(engine, Settings.of(options))
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
@@ -41,7 +41,10 @@ def create_app(engine: Engine, **options: Unpack[Options]) -> Starlette:
             Route("/client/v4/user/tokens/verify", partial(service.look_up, answer=catalogue.token)),
             Route("/", service.about),
         ],
-        exception_handlers={404: service.no_route, 405: service.no_method},
+        exception_handlers={
+            404: partial(service.misdirected, code=7000),
+            405: partial(service.misdirected, code=10405),
+        },
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False

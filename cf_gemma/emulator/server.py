@@ -14,7 +14,6 @@ from typing_extensions import override
 
 from cf_gemma.emulator.app import create_app
 from cf_gemma.emulator.delivery.answer import ConnectionCut
-from cf_gemma.emulator.edge.settings import Options
 from cf_gemma.emulator.engines.protocol import Engine
 from cf_gemma.emulator.engines.scripted import ScriptedEngine
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from cf_gemma.emulator.edge.call import RecordedRequest
     from cf_gemma.emulator.edge.service import Service
+    from cf_gemma.emulator.edge.settings import Options
     from cf_gemma.emulator.engines.reply import Replies
 
 
@@ -37,30 +37,18 @@ class Emulator:
     Args:
         engine: what answers; anything but an Engine is the script of a ScriptedEngine: a reply, a list of them, or a
             function. An engine of your own stays open when the emulator closes.
-        host: address to listen on.
-        port: 0 takes a free one.
         options: see `Settings`.
 
     Raises:
-        OSError: the port is taken.
-        TypeError: an option that there isn't, or a script of something else than replies.
-        ConfigurationError: a dialect or a style of tool calls that there isn't.
+        OSError: the port is taken, or the host isn't this machine's.
+        TypeError: a script of something else than replies.
+        ConfigurationError: an option that there isn't, or a value that it can't have.
     """
 
-    def __init__(
-        self,
-        engine: Engine | Replies,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        **options: Unpack[Options],
-    ) -> None:
-        unknown = options.keys() - Options.__annotations__.keys()
-        if unknown:
-            raise TypeError(f"Emulator has no option {', '.join(sorted(unknown))}; see cf_gemma.emulator.Settings")
+    def __init__(self, engine: Engine | Replies, **options: Unpack[Options]) -> None:
         app = create_app(engine if isinstance(engine, Engine) else ScriptedEngine(engine), **options)
         self._service: Service = app.state.service
-        self._socket = _listen(host, port)
+        self._socket = _listen(self._service.settings.host, self._service.settings.port)
         self.origin = f"http://{_authority(self._socket)}"
         """Scheme, host and port."""
         self._server = _Server(
@@ -117,7 +105,11 @@ class Emulator:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, woken to stop instead of asking every 0.1 s whether it should, and without its fixed pauses."""
+    """uvicorn, woken to stop instead of asking every 0.1 s whether it should, and without its fixed pauses.
+
+    That takes methods and attributes that uvicorn doesn't document: tests/emulator/test_uvicorn.py notices when they
+    move, and the extra `local` has a ceiling.
+    """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)

@@ -13,6 +13,7 @@ from cf_gemma.queue.handle import BatchHandle, BatchPart, BatchResult, BatchStat
 from cf_gemma.queue.requests import Item, Part, items, parts
 from cf_gemma.request.parameters import merged
 from cf_gemma.settings import QUEUE_TIMEOUT
+from cf_gemma.transport import waits
 from cf_gemma.transport.flow import drive, now
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Batch(_Queue):
         post: Callable[[HttpRequest], dict[str, Any]],
         with_images: Callable[[Messages], Messages],
         *,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] = waits.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(settings, options)
@@ -148,7 +149,7 @@ class AsyncBatch(_Queue):
         post: Callable[[HttpRequest], Awaitable[dict[str, Any]]],
         with_images: Callable[[Messages], Awaitable[Messages]],
         *,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[object]] = waits.sleep_async,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(settings, options)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from pydantic_core import from_json
 
+from cf_gemma.codes import CODES, error_class
 from cf_gemma.errors import (
-    CODES,
     ApiError,
     AuthenticationError,
     BadRequest,
@@ -16,7 +16,6 @@ from cf_gemma.errors import (
     NotFound,
     PermissionDenied,
     QuotaExhausted,
-    error_class,
 )
 from cf_gemma.jsonobject import as_object
 from cf_gemma.response.headers import request_id

@@ -12,6 +12,8 @@ not. With `workers_ai_only = true` in pytest's configuration nothing of the run 
 that are made when a module is imported reach the fixture. Needs `pip install 'cf-gemma[local]'`; docs/testing.md shows
 a test of a RAG pipeline and one of an agent.
 
+While the fixture is in use, no client waits before it tries again; `no_waits` does the same without the fixture.
+
 PYTEST_DONT_REWRITE (there are no assertions here, and pytest would warn of a module that is imported already)
 """
 
@@ -23,13 +25,14 @@ import pytest
 
 from cf_gemma.emulator import CUT, Emulator, Fault, RecordedRequest, Reply, ToolCallSpec
 from cf_gemma.testing.workers_ai import Unmet, WorkersAI
+from cf_gemma.transport.waits import no_waits
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from cf_gemma.emulator.edge.settings import Options
 
-__all__ = ["CUT", "Fault", "RecordedRequest", "Reply", "ToolCallSpec", "WorkersAI"]
+__all__ = ["CUT", "Fault", "RecordedRequest", "Reply", "ToolCallSpec", "WorkersAI", "no_waits"]
 
 _FAILED = pytest.StashKey[bool]()
 _PORT = pytest.StashKey[int]()
@@ -47,12 +50,14 @@ def workers_ai(
 ) -> Generator[WorkersAI]:
     """A local Workers AI on a free port, to which the environment points as long as the test runs.
 
+    Meanwhile clients don't wait before they try again: `workers_ai.waits` has the seconds that they would have waited.
     A test that passed fails in the end when a reply was left over, or when a request came that had none, unless
     `workers_ai.strict` is False.
     """
     stand_in = WorkersAI()
-    with Emulator(stand_in.reply, port=request.config.stash.get(_PORT, 0), **workers_ai_options) as emulator:
-        stand_in.emulator = emulator
+    if _PORT in request.config.stash:
+        workers_ai_options = {**workers_ai_options, "port": request.config.stash[_PORT]}
+    with Emulator(stand_in.reply, **workers_ai_options) as stand_in.emulator, no_waits() as stand_in.waits:
         for name, value in stand_in.environment.items():
             monkeypatch.setenv(name, value)
         yield stand_in

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from cf_gemma.emulator import Fault, Reply, ToolCallSpec
 from cf_gemma.emulator.engines.reply import kind_of
-from cf_gemma.emulator.engines.scripted import asked
+from cf_gemma.emulator.engines.scripted import reply_of
 from cf_gemma.emulator.faults import Refusal
 from cf_gemma.jsonobject import as_object
 
@@ -33,6 +33,8 @@ class WorkersAI:
 
     emulator: Emulator
     """What answers: its `base_url`, `account_id`, `api_token` for clients that don't read the environment."""
+    waits: list[float]
+    """Seconds that clients would have waited before they tried again, or asked for a batch again. None does wait."""
 
     def __init__(self) -> None:
         self.strict = True
@@ -45,8 +47,7 @@ class WorkersAI:
 
     def says(self, *replies: Script) -> Self:
         """Queues replies: texts, `Reply` objects with reasoning, delays or tool calls, `Fault` objects, `CUT`."""
-        given: list[object] = [*replies]
-        wrong = [reply for reply in given if not isinstance(reply, str | Reply | Fault)]
+        wrong = [reply for reply in cast("tuple[object, ...]", replies) if not isinstance(reply, str | Reply | Fault)]
         if wrong:
             raise TypeError(f"says() takes texts, Reply and Fault objects; not a {kind_of(wrong[0])}")
         self._script.extend(replies)
@@ -105,8 +106,8 @@ class WorkersAI:
         return (as_object(self.requests[-1].json) or {}).get("messages", [])
 
     @property
-    def heard(self) -> str:
-        """Every text in the messages of the last request, one below the other: what the model had before it."""
+    def prompt(self) -> str:
+        """Every text in the messages of the last request, one below the other: what the model read."""
         return "\n".join(text for message in self.messages for text in _texts(message.get("content")))
 
     @property
@@ -138,7 +139,7 @@ class WorkersAI:
                 self._missing += 1
                 return Fault(400, message="workers_ai has nothing to say to this request: script a reply with says()")
         try:
-            return asked(self._otherwise, body)
+            return reply_of(self._otherwise, body)
         except Refusal as refusal:
             self._broken = str(refusal)
             raise

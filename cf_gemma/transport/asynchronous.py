@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 import time
 from contextlib import aclosing
@@ -11,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from cf_gemma.transport import waits
 from cf_gemma.transport.call import Calls
 from cf_gemma.transport.exchanges import AsyncExchange
 from cf_gemma.transport.pools import async_pool, async_pools, certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     import httpx
 
     from cf_gemma.completion import Completion
@@ -35,15 +33,11 @@ class AsyncTransport(Calls[AsyncExchange]):
         self,
         settings: Settings,
         http_client: httpx.AsyncClient | None = None,
-        *,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        dice: Callable[[], float] = random.random,
     ) -> None:
         if http_client is None:
             certificates()  # here, where no event loop waits for them
-        super().__init__(settings, dice)
+        super().__init__(settings)
         self._given = http_client
-        self._sleep = sleep
 
     async def complete(self, request: HttpRequest) -> Completion:
         """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
@@ -80,7 +74,7 @@ class AsyncTransport(Calls[AsyncExchange]):
 
     @override
     async def _wait(self, seconds: float) -> None:
-        await self._sleep(seconds)
+        await waits.sleep_async(seconds)
 
     @override
     async def _resolve(self, image: RemoteImage) -> list[Any]:

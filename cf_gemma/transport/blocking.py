@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 import time
 from concurrent.futures import Future
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from cf_gemma.transport import waits
 from cf_gemma.transport.call import Calls
 from cf_gemma.transport.exchanges import SyncExchange
 from cf_gemma.transport.flow import now
 from cf_gemma.transport.pools import sync_pool, sync_pools
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
     import httpx
 
@@ -36,13 +36,9 @@ class SyncTransport(Calls[SyncExchange]):
         self,
         settings: Settings,
         http_client: httpx.Client | None = None,
-        *,
-        sleep: Callable[[float], object] = time.sleep,
-        dice: Callable[[], float] = random.random,
     ) -> None:
-        super().__init__(settings, dice)
+        super().__init__(settings)
         self._given = http_client
-        self._sleep = sleep
 
     def complete(self, request: HttpRequest) -> Completion:
         """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
@@ -84,7 +80,7 @@ class SyncTransport(Calls[SyncExchange]):
 
     @override
     async def _wait(self, seconds: float) -> None:
-        self._sleep(seconds)
+        waits.sleep(seconds)
 
     @override
     async def _resolve(self, image: RemoteImage) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -14,7 +13,7 @@ from cf_gemma.errors import BAD_IMAGE, GemmaError
 from cf_gemma.request.remote_images import RemoteImage
 from cf_gemma.response.reception import Reception
 from cf_gemma.response.validity import is_unusable
-from cf_gemma.transport import log
+from cf_gemma.transport import log, waits
 from cf_gemma.transport.failures import missing_if_unanswered, safe_cause, unanswered
 from cf_gemma.transport.flow import Send, Sleep, Unusable, attempts, drive
 from cf_gemma.transport.messages import Messages
@@ -46,10 +45,9 @@ Outcome = TypeVar("Outcome")
 class Calls(Generic[AnyExchange]):
     """Sends a request until it is answered or given up, whichever way its bytes are moved."""
 
-    def __init__(self, settings: Settings, dice: Callable[[], float] = random.random) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._messages = Messages(settings)
-        self._dice = dice
 
     async def _completion(self, request: HttpRequest) -> Completion:
         return await self._drive(request, self._whole)
@@ -94,7 +92,7 @@ class Calls(Generic[AnyExchange]):
             await self._wait(step.seconds)
             return None
 
-        flow: Flow[Outcome] = attempts(request, RetryPolicy.of(self._settings), self._dice, time.monotonic)
+        flow: Flow[Outcome] = attempts(request, RetryPolicy.of(self._settings), waits.jitter, time.monotonic)
         return await drive(flow, step)
 
     async def _begun(self, send: Send) -> AnyExchange:

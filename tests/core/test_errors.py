@@ -8,8 +8,9 @@ import re
 import pytest
 
 from cf_gemma import errors
+from cf_gemma.codes import CODES, STATUSES, error_class
 from cf_gemma.completion import Choice, Completion, InvalidToolCall, ToolCall, Usage
-from cf_gemma.errors import CODES, STATUSES, GemmaError, ServerError, error_class
+from cf_gemma.errors import GemmaError, ServerError
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, GemmaError)]
 PARTIAL = Completion(
@@ -117,8 +118,9 @@ def test_what_is_worth_another_try() -> None:
 )
 def test_the_code_decides_before_the_status(status: int | None) -> None:
     """A known code gives its class whatever the status; else the status does; else it is a plain ApiError."""
-    for code, kind in CODES.items():
-        assert error_class(status, code) is kind
+    for code, known in CODES.items():
+        if known.error is not None:
+            assert error_class(status, code) is known.error
     expected = ServerError if status is not None and status >= 500 else STATUSES.get(status or 0, errors.ApiError)
     assert error_class(status, None) is error_class(status, 10_000) is expected
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cf_gemma.completion import ReasoningDelta, TextDelta, ToolCallDelta
-from cf_gemma.emulator.backends.common import DIALECTS
+from cf_gemma.emulator.backends import DIALECTS
 from cf_gemma.emulator.backends.rendering import Stamp, body, chunks, sse
 from cf_gemma.emulator.engines import Ending, Event, Opening, Step
 from cf_gemma.emulator.envelope import dumps

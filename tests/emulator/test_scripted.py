@@ -167,11 +167,11 @@ def test_function_that_raises() -> None:
         next(engine.generate(request(), threading.Event()))
 
 
-@pytest.mark.parametrize(("given", "shown"), [(None, "None"), (["Hello!"], "a list")])
-def test_function_that_gives_no_reply(given: Any, shown: str) -> None:
+@pytest.mark.parametrize(("reply", "shown"), [(None, "None"), (["Hello!"], "a list")])
+def test_function_that_gives_no_reply(reply: Any, shown: str) -> None:
     """What a function gives is checked when it does, and refused, not retried, in a line that says what it may give."""
-    with pytest.raises(Refusal, match=f"the reply function gave {shown}; it must give a str, a Reply") as caught:
-        next(ScriptedEngine(lambda body: given).generate(request(), threading.Event()))
+    with pytest.raises(Refusal, match=f"the reply function returned {shown}; it must return a str, Reply") as caught:
+        next(ScriptedEngine(lambda body: reply).generate(request(), threading.Event()))
     assert caught.value.fault.status == 400
 
 

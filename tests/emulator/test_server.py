@@ -84,11 +84,38 @@ def test_port_that_is_taken() -> None:
         Emulator("Hello!", port=emulator.port)
 
 
-@pytest.mark.parametrize(("option", "valid"), [("dialect", "S, V, random"), ("tool_calls", "whole, .*, random")])
-def test_option_that_there_is_not(option: str, valid: str) -> None:
-    """A back-end, or a style of tool calls, that there isn't is refused at once; those that are, named."""
-    options: dict[str, Any] = {option: "Q"}
-    with pytest.raises(ConfigurationError, match=f"^{option} must be one of {valid}$"):
+@pytest.mark.parametrize(
+    ("option", "value", "requirement"),
+    [
+        ("dialect", "Q", "one of S, V, .*random, not 'Q'"),
+        ("tool_calls", "Q", "one of whole, .*, random, not 'Q'"),
+        ("capacity", "many", "a whole number of at least 1, not 'many'"),
+        ("capacity", 0, "a whole number of at least 1, not 0"),
+        ("requests_per_minute", 0, "a whole number of at least 1 or None, not 0"),
+        ("daily_neurons", -1, "a number of at least 0 or None, not -1"),
+        ("queue_polls", None, "a whole number of at least 0, not None"),
+        ("gateway_cache_ttl", "1", "a number of at least 0, not '1'"),
+        ("port", -1, "a whole number, 0 to 65535, not -1"),
+        ("port", 65_536, "a whole number, 0 to 65535, not 65536"),
+        ("host", None, "a text, not None"),
+        ("seed", "x", "a whole number or None, not 'x'"),
+        ("models", "@cf/a", "a tuple of texts, not '@cf/a'"),
+        ("clock", 1.0, "a function, not 1.0"),
+        ("account_id", "", "a text, not ''"),
+        ("api_token", 7, "a text"),
+    ],
+)
+def test_option_that_cannot_be(option: str, value: Any, requirement: str) -> None:
+    """A value that an option can't have is one kind of error, which names the option and what it can be."""
+    options: dict[str, Any] = {option: value}
+    with pytest.raises(ConfigurationError, match=f"^{option} must be {requirement}$"):
+        Emulator("Hello!", **options)
+
+
+def test_option_that_there_is_not() -> None:
+    """An option that there isn't is the same kind of error."""
+    options: dict[str, Any] = {"dialekt": "S"}
+    with pytest.raises(ConfigurationError, match=r"^the emulator has no option dialekt; see .*Settings$"):
         Emulator("Hello!", **options)
 
 

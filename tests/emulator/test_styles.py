@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cf_gemma.completion import TextDelta, ToolCallDelta
-from cf_gemma.emulator.backends.common import DIALECTS
+from cf_gemma.emulator.backends import DIALECTS
 from cf_gemma.emulator.backends.styles import ToolCallStyle, cut
 from cf_gemma.emulator.engines import Ending, Event, Opening, Step
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from llama_index.core.llms import ChatMessage
 
 from cf_gemma import AsyncGemma, Completion, Gemma
-from cf_gemma.transport import AsyncTransport, SyncTransport
+from cf_gemma.testing import no_waits
 from langchain_cf_gemma import ChatCloudflareGemma
 from llama_index_cf_gemma import CloudflareGemma
 
@@ -46,7 +47,8 @@ class Face:
     kind: type
 
     def __init__(self) -> None:
-        self.waits: list[float] = []
+        self._stack = ExitStack()
+        self.waits = self._stack.enter_context(no_waits())
         self.model: Any = None
 
     def begin(self, **settings: Any) -> Any:
@@ -60,6 +62,7 @@ class Face:
 
     def close(self) -> None:
         """Gives the connections up."""
+        self._stack.close()
         if self.model is not None:
             self.model.close()
 
@@ -68,18 +71,6 @@ class Face:
 
     def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
         raise NotImplementedError
-
-    def _note(self, model: Gemma | AsyncGemma, http_client: Any = None) -> None:
-        """Has the waits noted."""
-        if isinstance(model, Gemma):
-            transport: Any = SyncTransport(model.settings, http_client, sleep=self.waits.append, dice=lambda: 0.0)
-        else:
-
-            async def noted(seconds: float) -> None:
-                self.waits.append(seconds)
-
-            transport = AsyncTransport(model.settings, http_client, sleep=noted, dice=lambda: 0.0)
-        vars(model)["_transport"] = transport
 
 
 class AsyncFace(Face):
@@ -91,6 +82,7 @@ class AsyncFace(Face):
 
     def close(self) -> None:
         """Ends the loop, and with it the connections."""
+        self._stack.close()
         self._runner.close()
 
 
@@ -98,12 +90,6 @@ class Core(Face):
     """Gemma."""
 
     kind = Gemma
-
-    def begin(self, **settings: Any) -> Gemma:
-        """Makes the model."""
-        model = super().begin(**settings)
-        self._note(model, settings.get("http_client"))
-        return model
 
     def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
         return _completed(self.model.chat(prompt, **options))
@@ -133,15 +119,9 @@ class LangChain(Face):
 
     kind = ChatCloudflareGemma
 
-    def begin(self, **settings: Any) -> ChatCloudflareGemma:
-        """Makes the model."""
-        model = super().begin(**settings)
-        self._note(model.client)
-        self._note(model.async_client)
-        return model
-
     def close(self) -> None:
         """Gives the connections up."""
+        self._stack.close()
         if self.model is not None:
             self.model.client.close()
 
@@ -166,13 +146,6 @@ class LlamaIndex(Face):
     """CloudflareGemma."""
 
     kind = CloudflareGemma
-
-    def begin(self, **settings: Any) -> CloudflareGemma:
-        """Makes the model."""
-        model = super().begin(**settings)
-        for one in model._clients():
-            self._note(one)
-        return model
 
     def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
         return _response(self.model.chat([ChatMessage(content=prompt)], **options))

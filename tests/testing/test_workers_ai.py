@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from cf_gemma import Gemma, ReasoningDelta
+from cf_gemma import AsyncGemma, Gemma, ReasoningDelta
 from cf_gemma.errors import BadRequest, CapacityExceeded, ConnectionFailed, StreamTruncated
-from cf_gemma.testing import CUT, Fault, Reply, WorkersAI
+from cf_gemma.testing import CUT, Fault, Reply, WorkersAI, no_waits
+from cf_gemma.transport import waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +30,7 @@ def test_three_lines(workers_ai: WorkersAI) -> None:
 
 def test_kinds_of_replies(workers_ai: WorkersAI) -> None:
     """Texts, reasoning, tool calls and refusals are taken in the order in which they were queued."""
-    workers_ai.says(Reply("Four.", reasoning="2 + 2")).calls("add", a=2, b=2).fails(429, 3040, retry_after=0.01)
+    workers_ai.says(Reply("Four.", reasoning="2 + 2")).calls("add", a=2, b=2).fails(429, 3040)
     workers_ai.says("At last.")
     gemma = Gemma(thinking=True)
     first = list(gemma.stream("How many?"))
@@ -51,13 +53,13 @@ def test_faults(workers_ai: WorkersAI) -> None:
     assert cut.value.partial.text.startswith("Once")
 
 
-def test_heard(workers_ai: WorkersAI) -> None:
-    """All texts that the model had before it are found, whether a message is one text or a list of parts."""
+def test_prompt(workers_ai: WorkersAI) -> None:
+    """All texts that the model read are there, whether a message is one text or a list of parts."""
     workers_ai.says("Fine.")
     parts = [{"type": "text", "text": "How"}, {"type": "text", "text": "are you?"}]
     Gemma().chat([{"role": "system", "content": "Be brief."}, {"role": "user", "content": parts}])
-    assert "Be brief." in workers_ai.heard
-    assert "are you?" in workers_ai.heard
+    assert "Be brief." in workers_ai.prompt
+    assert "are you?" in workers_ai.prompt
 
 
 def test_function_answers_the_rest(workers_ai: WorkersAI) -> None:
@@ -72,6 +74,40 @@ def test_unused_can_be_asked_for(workers_ai: WorkersAI) -> None:
     workers_ai.says("Hello!", Fault(500))
     assert Gemma().chat("Hi").text == "Hello!"
     assert workers_ai.unused == (Fault(500),)
+
+
+def test_nothing_waits(workers_ai: WorkersAI) -> None:
+    """A client that is refused twice tries again at once; the seconds that it would have waited are there."""
+    workers_ai.fails(429, 3040, times=2).says("At last.")
+    began = time.monotonic()
+    assert Gemma().chat("Hi").text == "At last."
+    assert workers_ai.waits == [2.0, 4.0]
+    assert time.monotonic() - began < 2
+
+
+async def test_nothing_waits_in_an_event_loop(workers_ai: WorkersAI) -> None:
+    """So does one that runs in an event loop, and one that polls for a batch."""
+    workers_ai.fails(503).says("At last.", "One of a batch.")
+    gemma = AsyncGemma()
+    assert (await gemma.chat("Hi")).text == "At last."
+    (result,) = await gemma.batch.wait(await gemma.batch.submit(["Hi"]))
+    assert result.completion
+    assert result.completion.text == "One of a batch."
+    assert workers_ai.waits[0] == 0.5
+    assert len(workers_ai.waits) > 1
+    await gemma.aclose()
+
+
+def test_waits_are_back_behind_it() -> None:
+    """Without the fixture, a client waits; two that do without waits at a time don't get in each other's way."""
+    with no_waits() as outer:
+        with no_waits() as inner:
+            waits.sleep(30)
+        waits.sleep(60)
+    began = time.monotonic()
+    waits.sleep(0.01)
+    assert time.monotonic() - began >= 0.01
+    assert (outer, inner) == ([30, 60], [30])
 
 
 def test_nothing_was_sent(workers_ai: WorkersAI) -> None:
@@ -114,9 +150,9 @@ def test_arguments_of_a_call(workers_ai: WorkersAI) -> None:
 def test_function_that_gives_no_reply(workers_ai: WorkersAI, caplog: pytest.LogCaptureFixture) -> None:
     """One line says so to the client that asked, and behind the test; none is logged."""
     workers_ai.answers(cast("Any", lambda body: None))
-    with pytest.raises(BadRequest, match="the reply function gave None; it must give a str, a Reply or a Fault"):
+    with pytest.raises(BadRequest, match="the reply function returned None; it must return a str, Reply or Fault"):
         Gemma().chat("Hi")
-    with pytest.raises(AssertionError, match="workers_ai: the reply function gave None"):
+    with pytest.raises(AssertionError, match="workers_ai: the reply function returned None"):
         workers_ai.check()
     assert "emulator" not in caplog.text
     workers_ai.strict = False

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, closing
+from contextlib import ExitStack, aclosing, closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from cf_gemma import AsyncGemma, Gemma
-from cf_gemma.transport import AsyncTransport, SyncTransport
+from cf_gemma.testing import no_waits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,16 +24,13 @@ class SyncCaller:
     """Calls through Gemma. Waits between attempts are noted, not waited."""
 
     def __init__(self) -> None:
-        self.waits: list[float] = []
-        self._models: list[Gemma] = []
+        self._stack = ExitStack()
+        self.waits = self._stack.enter_context(no_waits())
 
     def model(self, base_url: str, http_client: httpx.Client | None = None, **given: Any) -> Gemma:
         """A model at this address."""
         model = Gemma(ACCOUNT, TOKEN, base_url=base_url, http_client=http_client, **given)
-        transport = SyncTransport(model.settings, http_client, sleep=self.waits.append, dice=lambda: 0.0)
-        vars(model)["_transport"] = transport
-        self._models.append(model)
-        return model
+        return self._stack.enter_context(model)
 
     def chat(self, model: Gemma, messages: Any = "hi", **options: Any) -> Completion:
         """A whole answer."""
@@ -67,15 +64,15 @@ class SyncCaller:
 
     def close(self) -> None:
         """Closes the models."""
-        for model in self._models:
-            model.close()
+        self._stack.close()
 
 
 class AsyncCaller:
     """The same through AsyncGemma, in an event loop of its own."""
 
     def __init__(self) -> None:
-        self.waits: list[float] = []
+        self._stack = ExitStack()
+        self.waits = self._stack.enter_context(no_waits())
         self._runner = asyncio.Runner()
 
     def run(self, awaitable: Awaitable[Any]) -> Any:
@@ -88,13 +85,7 @@ class AsyncCaller:
 
     def model(self, base_url: str, http_client: httpx.AsyncClient | None = None, **given: Any) -> AsyncGemma:
         """A model at this address."""
-        model = AsyncGemma(ACCOUNT, TOKEN, base_url=base_url, http_client=http_client, **given)
-
-        async def noted(seconds: float) -> None:
-            self.waits.append(seconds)
-
-        vars(model)["_transport"] = AsyncTransport(model.settings, http_client, sleep=noted, dice=lambda: 0.0)
-        return model
+        return AsyncGemma(ACCOUNT, TOKEN, base_url=base_url, http_client=http_client, **given)
 
     def chat(self, model: AsyncGemma, messages: Any = "hi", **options: Any) -> Completion:
         """A whole answer."""
@@ -137,6 +128,7 @@ class AsyncCaller:
     def close(self) -> None:
         """Ends the loop, and with it the connections."""
         self._runner.close()
+        self._stack.close()
 
 
 Caller = Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import Random
 from string import ascii_lowercase, digits
 from typing import TYPE_CHECKING, Any, Final
@@ -38,26 +38,23 @@ class Stamp:
     tool_names: tuple[str, ...] = ()
     """Of the request's tools, for the `position` style."""
     request_id: str = ""
-    top: Top = field(init=False)
 
-    def __post_init__(self) -> None:
+    def top(self) -> Top:
+        """The top level of one answer, with an id of its own."""
         if self.compat:
-            top = Top(f"id-{int(self.now * 1000)}", int(self.now), self.model)
-        else:
-            top = Top(self.dialect.new_id(self.random), int(self.now), self.dialect.model(self.model))
-        object.__setattr__(self, "top", top)
+            return Top(f"id-{int(self.now * 1000)}", int(self.now), self.model)
+        return Top(self.dialect.new_id(self.random), int(self.now), self.dialect.model(self.model))
 
 
 def body(events: Iterable[Event], stamp: Stamp) -> tuple[dict[str, Any], float]:
     """The answer as one JSON body, and its neurons."""
     opening, choices, completion_tokens = _gather(_with_ids(events, stamp), stamp.n)
     used = usage(opening.prompt_tokens, completion_tokens, opening.cached_tokens)
-    rendered = [stamp.dialect.choice(choice) for choice in choices]
+    rendered, top = [stamp.dialect.choice(choice) for choice in choices], stamp.top()
     if not stamp.compat:
-        result = stamp.dialect.completion(stamp.top, rendered, used)
-        return envelope(result), used["neurons"]
-    top = {"id": stamp.top.id, "object": "chat.completion", "created": stamp.top.created, "model": stamp.top.model}
-    return {**top, "choices": rendered, "usage": used}, used["neurons"]
+        return envelope(stamp.dialect.completion(top, rendered, used)), used["neurons"]
+    fields = {"id": top.id, "object": "chat.completion", "created": top.created, "model": top.model}
+    return {**fields, "choices": rendered, "usage": used}, used["neurons"]
 
 
 def sse(events: Iterable[Event], stamp: Stamp) -> Generator[bytes]:
@@ -68,17 +65,17 @@ def sse(events: Iterable[Event], stamp: Stamp) -> Generator[bytes]:
             yield b"data: " + dumps(chunk) + b"\n\n"
             begun = True
     except Refusal as refusal:
-        if not begun or refusal.fault.envelope == "cut":
+        if not begun or refusal.fault.shape == "cut":
             raise
         fault = refusal.fault.in_openai_shape() if stamp.compat else refusal.fault
         yield b"data: " + dumps(fault.to_dict(stamp.request_id)) + b"\n\n"
         return
-    yield b"data: [DONE]\n\n"
+    yield DONE
 
 
 def chunks(events: Iterable[Event], stamp: Stamp) -> Iterator[dict[str, Any]]:
     """The data of each event: chunks, each with its own share of the usage, then the rest of it, then the whole."""
-    write = _CompatChunks(stamp) if stamp.compat else _NativeChunks(stamp)
+    write = _CompatChunks(stamp, stamp.top()) if stamp.compat else _NativeChunks(stamp, stamp.top())
     left = 0
     for event in events:
         match event:
@@ -98,6 +95,7 @@ class _NativeChunks:
     """The run route: increments of usage in every chunk, random padding, a native event at the end."""
 
     stamp: Stamp
+    top: Top
     prompt: int = 0
     cached: int = 0
     completion: int = 0
@@ -121,7 +119,7 @@ class _NativeChunks:
     def _chunk(self, choices: list[Any], used: dict[str, Any]) -> dict[str, Any]:
         self.completion += used["completion_tokens"]
         self.neurons += used["neurons"]
-        return self.stamp.dialect.chunk(self.stamp.top, choices, used, padding(self.stamp.random))
+        return self.stamp.dialect.chunk(self.top, choices, used, padding(self.stamp.random))
 
 
 @dataclass(slots=True)
@@ -129,6 +127,7 @@ class _CompatChunks:
     """The chat-completions route: a plain stream, the usage once, in a chunk without choices."""
 
     stamp: Stamp
+    top: Top
     prompt: int = 0
     cached: int = 0
     completion: int = 0
@@ -151,11 +150,10 @@ class _CompatChunks:
             yield {"response": "", "usage": used}
 
     def _chunk(self, choices: list[Any]) -> dict[str, Any]:
-        top = self.stamp.top
         return {
-            "id": top.id,
-            "created": top.created,
-            "model": top.model,
+            "id": self.top.id,
+            "created": self.top.created,
+            "model": self.top.model,
             "object": "chat.completion.chunk",
             "choices": choices,
         }
@@ -209,5 +207,8 @@ def _with_ids(events: Iterable[Event], stamp: Stamp) -> Iterator[Event]:
         else:
             yield event
 
+
+DONE: Final = b"data: [DONE]\n\n"
+"""The last event of a stream that is whole."""
 
 _PADDING: Final = "".join(Random(0).choices(ascii_lowercase + digits, k=1024))  # noqa: S311 - filling, not a secret

@@ -1,7 +1,7 @@
-"""The asynchronous queue: batches that are taken in, answered one item after the other, and asked for.
+"""The asynchronous queue: batches are taken in, answered item by item, and polled for.
 
-Submitting, asking and the answer of a batch that is done follow Cloudflare's documentation. What no source shows, the
-body of an item that failed and the answer to an unknown request id, is in the manner of the service's other errors.
+Submitting, polling and the results of a batch follow Cloudflare's documentation. What no source shows, the body of an
+item that failed and the answer to an unknown request id, is in the manner of the service's other errors.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Item:
 @dataclass(slots=True)
 class _Batch:
     random: Random
-    asked: int = 0
+    polls: int = 0
     responses: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -71,11 +71,11 @@ class Batches:
         batch = self._batches.get(str(request_id))
         if batch is None:
             raise Refusal(Fault(404, message=f"No such request_id: {request_id}"))
-        batch.asked += 1
-        if batch.asked > self._polls and batch.done.is_set():
+        batch.polls += 1
+        if batch.polls > self._polls and batch.done.is_set():
             responses = batch.random.sample(batch.responses, len(batch.responses))
             return envelope({"responses": responses, "usage": _usage(responses)})
-        state = "queued" if batch.asked == 1 else "running"
+        state = "queued" if batch.polls == 1 else "running"
         return envelope({"status": state, "request_id": request_id})
 
     def cancel(self) -> None:
@@ -102,7 +102,7 @@ class Batches:
             except Exception:  # an engine is anybody's code; what it raises is logged, and a 500
                 logger.exception("the engine failed")
                 fault = Fault(500)
-        return {"success": False, "errors": fault.to_dict(request_id).get("errors", [{"message": fault.message}])}
+        return {"success": False, "errors": fault.to_dict(request_id).get("errors", [{"message": fault.words}])}
 
 
 def read_items(requests: Any, size: int) -> list[Item]:

@@ -15,21 +15,20 @@ if TYPE_CHECKING:
 
 
 def search(query: Mapping[str, str], models: Sequence[str]) -> dict[str, Any]:
-    """`/ai/models/search`: the models whose name holds the searched text, a page of them."""
-    found = [entry(model) for model in models if query.get("search", "").lower() in model.lower()]
-    page, per_page = int(query.get("page", "1")), int(query.get("per_page", "50"))
-    listed = found[(page - 1) * per_page : page * per_page]
-    info = {"count": len(listed), "page": page, "per_page": per_page, "total_count": len(found)}
+    """`/ai/models/search`: the models whose name holds the searched text, all on the first page."""
+    matching = [entry(model) for model in models if query.get("search", "").lower() in model.lower()]
+    listed = matching if query.get("page", "1") == "1" else []
+    info = {"count": len(listed), "page": 1, "per_page": len(matching), "total_count": len(matching)}
     return {**envelope(listed), "result_info": info}
 
 
 def schema(query: Mapping[str, str], models: Sequence[str]) -> dict[str, Any]:
-    """`/ai/models/schema`: what a model takes and gives. Raises Refusal (5007) for one that doesn't exist."""
+    """`/ai/models/schema`: what a model takes. Raises Refusal (5007) for one that doesn't exist."""
     model = query.get("model", "")
     if model not in models:
         raise Refusal(Fault.of(5007, f"No such model {model} or task"))
     forms = [replace(form, fields={**form.fields, **OPTIONS.fields}).to_json_schema() for form in (PROMPT, MESSAGES)]
-    return envelope({"input": {"type": "object", "oneOf": forms}, "output": _OUTPUT})
+    return envelope({"input": {"type": "object", "oneOf": forms}, "output": {"type": "object"}})
 
 
 def token(_query: Mapping[str, str], _models: Sequence[str]) -> dict[str, Any]:
@@ -40,11 +39,6 @@ def token(_query: Mapping[str, str], _models: Sequence[str]) -> dict[str, Any]:
 
 def entry(model: str) -> dict[str, Any]:
     """A model as the catalogue lists it."""
-    prices = [
-        {"unit": "per M input tokens", "price": PRICE.prompt, "currency": "USD"},
-        {"unit": "per M output tokens", "price": PRICE.completion, "currency": "USD"},
-    ]
-    properties = {"context_window": str(CONTEXT_WINDOW), "price": prices, **_ABILITIES}
     return {
         "id": "328adb49-4a7d-43e3-a2d5-802ae8100fe7",
         "source": 1,
@@ -53,12 +47,16 @@ def entry(model: str) -> dict[str, Any]:
         "task": {"id": "c329a1f9-323d-4e91-b2aa-582dd4188d34", "name": "Text Generation", "description": ""},
         "created_at": "2026-04-02 15:05:22.642",
         "tags": [],
-        "properties": [{"property_id": name, "value": value} for name, value in properties.items()],
+        "properties": [{"property_id": name, "value": value} for name, value in _PROPERTIES.items()],
     }
 
 
-_OUTPUT: Final = {"type": "object", "required": ["id", "object", "created", "model", "choices"]}
-_ABILITIES: Final = {
+_PROPERTIES: Final = {
+    "context_window": str(CONTEXT_WINDOW),
+    "price": [
+        {"unit": "per M input tokens", "price": PRICE.prompt, "currency": "USD"},
+        {"unit": "per M output tokens", "price": PRICE.completion, "currency": "USD"},
+    ],
     "async_queue": "true",
     "function_calling": "true",
     "reasoning": "true",

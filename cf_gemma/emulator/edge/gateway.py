@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cf_gemma.emulator.delivery.answer import Rendered
+from cf_gemma.emulator.backends.rendering import DONE
+from cf_gemma.emulator.delivery.answer import Head, Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
@@ -26,19 +27,22 @@ class Visit:
 
     headers: Mapping[str, str]
     """What the gateway adds to the answer's."""
-    hit: Rendered | None = None
+    hit: tuple[Part, ...] | None = None
     """The answer, when the cache has it."""
     keep: Callable[[str, bytes], None] | None = None
     """Takes an answer, its content type first, into the cache, where one is wanted."""
 
-    def passing(self, pieces: Iterable[bytes], *, streamed: bool) -> Generator[bytes]:
-        """The same pieces. A whole answer is kept before its end goes out, so that the next request finds it."""
-        made: list[bytes] = []
-        for piece in pieces:
-            made.append(piece)
-            if self.keep is not None and (not streamed or piece == _DONE):
-                self.keep("text/event-stream" if streamed else "application/json", b"".join(made))
-            yield piece
+    def caching(self, parts: Iterable[Part]) -> Generator[Part]:
+        """The same parts. A whole answer is kept before its end goes out, so that the next request finds it."""
+        head, body = Head(0, {}), list[bytes]()
+        for part in parts:
+            if isinstance(part, Head):
+                head = part
+            elif self.keep is not None:
+                body.append(part)
+                if part == DONE or "content-length" in head.headers:
+                    self.keep(head.headers["content-type"], b"".join(body))
+            yield part
 
 
 class Gateway:
@@ -65,15 +69,15 @@ class Gateway:
             "cf-aig-provider": "workers-ai",
             "cf-aig-cache-status": "MISS",
         }
-        given = headers.get("cf-aig-cache-ttl", "")
-        ttl = float(given) if given.isdecimal() else self._ttl
+        seconds = headers.get("cf-aig-cache-ttl", "")
+        ttl = float(seconds) if seconds.isdecimal() else self._ttl
         if ttl <= 0 or headers.get("cf-aig-skip-cache") == "true":
             return Visit(added)
         key = (name, headers.get("cf-aig-cache-key") or (path, raw))
         kept = self._cache.get(key)
         if kept is not None and kept.until > self._clock():
             hit = {"cf-ray": call.ray, **added, "cf-aig-cache-status": "HIT", "content-type": kept.content_type}
-            return Visit(added, Rendered(200, hit, kept.body))
+            return Visit(added, (Head(200, {**hit, "content-length": str(len(kept.body))}), kept.body))
 
         def keep(content_type: str, body: bytes) -> None:
             self._cache[key] = _Kept(self._clock() + ttl, content_type, body)
@@ -86,4 +90,3 @@ def _ulid(call: Call) -> str:
 
 
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_DONE: Final = b"data: [DONE]\n\n"

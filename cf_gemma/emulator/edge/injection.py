@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from cf_gemma.emulator.faults import CUT, FAULTS, Fault, Refusal
+from cf_gemma.codes import CODES
+from cf_gemma.emulator.faults import CUT, Fault, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,12 +19,11 @@ class Injection:
     """One header, read: `429-3040;times=2`.
 
     First the fault: `<status>-<code>`, a known `<code>`, a bare `<status>`, `html` (a proxy's 502 page) or `cut` (the
-    connection). Then, in any order, `;times=` how many requests with this very header fail before they pass (default:
-    every one), `;after=` how many deltas come first (default 0: refused before the answer begins), `;retry-after=`
-    seconds.
+    connection). Then, in any order, `;times=` how many requests with this very header fail (default: every one),
+    `;after=` how many deltas come first (default 0: refused before the answer begins), `;retry-after=` seconds.
 
     Raises:
-        ValueError: no request would fail, or fewer than no deltas come first.
+        ValueError: `times` is less than 1, or `after` is negative.
     """
 
     fault: Fault
@@ -41,24 +41,24 @@ class Injection:
         """Reads the header. Raises Refusal (400) that says what is wrong with it."""
         head, *rest = (part.strip() for part in header.split(";"))
         try:
-            given = dict(map(_setting, rest))
-            fault = replace(_fault(head), retry_after=given.get("retry-after"))
-            return cls(fault, given.get("times"), given.get("after", 0))
+            settings = dict(map(_setting, rest))
+            fault = replace(_fault(head), retry_after=settings.get("retry-after"))
+            return cls(fault, settings.get("times"), settings.get("after", 0))
         except ValueError as error:
             raise Refusal(Fault(400, message=f"x-emulator-fault: can't read {header!r}: {error}. {_VALID}")) from error
 
 
 @dataclass(slots=True)
 class Injections:
-    """Which of the requests that bear the header are to fail."""
+    """Counts the requests that bear the header, and tells which fail."""
 
     seen: dict[str, int] = field(default_factory=dict[str, int])
     """Requests by header."""
 
     def take(self, header: str | None) -> Injection | None:
-        """What to do in mid-answer to a request with this header; None when it is to pass.
+        """What breaks off the answer to a request with this header, if something does.
 
-        Raises Refusal for one that fails before its answer begins.
+        Raises Refusal for a request that fails before its answer begins.
         """
         if not header:
             return None
@@ -79,7 +79,7 @@ def _fault(head: str) -> Fault:
     if dash:
         return Fault(_number("the status", status), _number("the code", code))
     number = _number("the fault", head)
-    return Fault.of(number) if number in FAULTS else Fault(number)
+    return Fault.of(number) if number in CODES else Fault(number)
 
 
 def _setting(part: str) -> tuple[str, Any]:
@@ -98,5 +98,5 @@ def _number(what: str, text: str, kind: Callable[[str], T] = int) -> T:
 
 _VALID: Final = (
     "It takes cut, html, a status of 400 to 599, <status>-<code>, or one of the codes "
-    f"{', '.join(map(str, FAULTS))}; and behind it ;times=1 or more, ;after=0 or more, ;retry-after=seconds"
+    f"{', '.join(map(str, CODES))}; and behind it ;times=1 or more, ;after=0 or more, ;retry-after=seconds"
 )

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from secrets import compare_digest
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 
 from cf_gemma.emulator.backends.rendering import Stamp, body, sse
-from cf_gemma.emulator.delivery.answer import Answer, ConnectionCut, Rendered
+from cf_gemma.emulator.delivery.answer import Answer, ConnectionCut, Head, Response, whole
 from cf_gemma.emulator.edge.account import Account
 from cf_gemma.emulator.edge.batches import Batches, read_items
 from cf_gemma.emulator.edge.call import Call, RecordedRequest, RouteName
-from cf_gemma.emulator.edge.gateway import Gateway, Visit
+from cf_gemma.emulator.edge.gateway import Gateway
 from cf_gemma.emulator.edge.injection import Injection, Injections
-from cf_gemma.emulator.edge.prompt_cache import PromptCaches
 from cf_gemma.emulator.edge.validation import check
 from cf_gemma.emulator.engines.protocol import Step
 from cf_gemma.emulator.envelope import dumps
@@ -29,18 +28,21 @@ from cf_gemma.model import CONTEXT_WINDOW
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
     from cf_gemma.emulator.chat import ChatRequest
+    from cf_gemma.emulator.delivery.answer import Part
     from cf_gemma.emulator.delivery.job import Job
     from cf_gemma.emulator.edge.settings import Settings
     from cf_gemma.emulator.engines.protocol import Engine, Event
 
     LookUp = Callable[[Mapping[str, str], Sequence[str]], dict[str, Any]]
     """From a query string and the models that exist to a body."""
+
+logger = logging.getLogger("cf_gemma.emulator")
 
 
 class Service:
@@ -52,11 +54,10 @@ class Service:
         """Every request that came, in order, refused or not."""
         self._numbers = itertools.count()
         self._injections = Injections()
-        self._jobs: set[Job[bytes]] = set()
+        self._jobs: set[Job[Any]] = set()
         self._executor = ThreadPoolExecutor(settings.capacity, "cf-gemma-emulator")
         self._account = Account(settings)
         self._gateway = Gateway(settings.gateway_cache_ttl, settings.clock)
-        self._prompts = PromptCaches()
         self._batches = Batches(self._executor, settings.queue_polls)
 
     async def chat(self, request: Request, *, route: RouteName) -> ASGIApp:
@@ -70,7 +71,7 @@ class Service:
         try:
             self._admit(request, route)
             self._account.admit()
-            settings = self.settings.heeding(request.headers)
+            settings = self.settings.with_overrides(request.headers)
             injection = self._injections.take(request.headers.get("x-emulator-fault"))
             if route == "run" and request.query_params.get("queueRequest") == "true":
                 return _success(call, self._queue(call, request.path_params["model"], as_object(payload) or {}, raw))
@@ -78,35 +79,37 @@ class Service:
             self._account.check_allocation()
             self._check_room(chat)
         except Refusal as refusal:
-            return call.refuse(refusal.fault)
+            return Response(call.refuse(refusal.fault))
         visit = self._gateway.visit(call, request.headers, request.url.path, model, raw)
         if visit.hit is not None:
-            return visit.hit
-        events = partial(self._events, chat, injection, request.headers.get("x-session-affinity"))
-        return self._answer(call, chat, self._stamp(call, chat, model, settings), events, visit)
+            return Response(visit.hit)
+        stamp = self._stamp(call, chat, model, settings)
+        session = request.headers.get("x-session-affinity")
 
-    async def look_up(self, request: Request, *, answer: LookUp) -> Rendered:
+        def make(cancelled: threading.Event) -> Generator[Part]:
+            events = self._events(chat, cancelled, injection, session)
+            return _answered(call, visit.caching(self._parts(call, stamp, visit.headers, events, stream=chat.stream)))
+
+        return Answer(make, self._executor, self._jobs)
+
+    async def look_up(self, request: Request, *, answer: LookUp) -> Response:
         """Answers a question about the account from its query string."""
         call = self._call("run")
         self._record(request, await request.body())
         try:
             self._admit(request, "run")
-            found = answer(request.query_params, self.settings.models)
+            return _success(call, answer(request.query_params, self.settings.models))
         except Refusal as refusal:
-            return call.refuse(refusal.fault)
-        return _success(call, found)
+            return Response(call.refuse(refusal.fault))
 
     async def about(self, _: Request) -> JSONResponse:
         """What this is, and what really answers here."""
         return JSONResponse({"emulator": "cf-gemma", "engine": self.engine.name, "models": self.settings.models})
 
-    async def no_route(self, request: Request, _: Exception) -> Response:
-        """7000, as the edge answers any path it doesn't know."""
-        return await self._misdirected(request, Fault.of(7000))
-
-    async def no_method(self, request: Request, _: Exception) -> Response:
-        """10405, as the edge answers a known path with a wrong method."""
-        return await self._misdirected(request, Fault.of(10405))
+    async def misdirected(self, request: Request, _: Exception, *, code: int) -> Any:
+        """What the edge answers to a path that it doesn't know, or a method that isn't for it."""
+        self._record(request, await request.body())
+        return Response(self._call("run").refuse(Fault.of(code)))
 
     def cancel(self) -> None:
         """Ends every answer that is under way. Call it in the event loop."""
@@ -122,11 +125,6 @@ class Service:
     def _call(self, route: RouteName) -> Call:
         return Call(self.settings.random(next(self._numbers)), route)
 
-    async def _misdirected(self, request: Request, fault: Fault) -> Response:
-        self._record(request, await request.body())
-        refused = self._call("run").refuse(fault)
-        return Response(refused.body, refused.status, refused.headers)
-
     def _record(self, request: Request, raw: bytes) -> Any:
         try:
             payload = json.loads(raw)
@@ -138,17 +136,17 @@ class Service:
 
     def _admit(self, request: Request, route: RouteName) -> None:
         """Checks the token and the account."""
-        given = request.headers.get("authorization")
+        authorization = request.headers.get("authorization")
         expected = f"Bearer {self.settings.api_token}"
-        anonymous = given is None and route == "openai"
-        if not anonymous and not compare_digest((given or "").encode(), expected.encode()):
+        anonymous = authorization is None and route == "openai"
+        if not anonymous and not compare_digest((authorization or "").encode(), expected.encode()):
             raise Refusal(Fault.of(10000))
         if request.path_params.get("account", self.settings.account_id) != self.settings.account_id:
             text = f"Could not route to {request.url.path}, perhaps your object identifier is invalid?"
             raise Refusal(Fault.of(7003, text))
 
     def _read(self, request: Request, route: RouteName, payload: Any, size: int) -> tuple[ChatRequest, str]:
-        """The checked request, and the model it asks for."""
+        """The checked request, and the model that it names."""
         if not size:
             raise Refusal(Fault.of(3003))
         fields = as_object(payload) or {}
@@ -168,9 +166,8 @@ class Service:
             return self._batches.poll(payload.get("request_id"))
 
         def answer(chat: ChatRequest, cancelled: threading.Event) -> dict[str, Any]:
-            events = self._events(chat, None, None, cancelled)
-            whole, _ = body(events, self._stamp(call, chat, model, self.settings))
-            return whole["result"]
+            completion, _ = body(self._events(chat, cancelled), self._stamp(call, chat, model, self.settings))
+            return completion["result"]
 
         return self._batches.submit(call, model, read_items(payload["requests"], len(raw)), answer)
 
@@ -195,47 +192,62 @@ class Service:
         )
 
     def _events(
-        self, chat: ChatRequest, injection: Injection | None, session: str | None, cancelled: threading.Event
+        self,
+        chat: ChatRequest,
+        cancelled: threading.Event,
+        injection: Injection | None = None,
+        session: str | None = None,
     ) -> Iterator[Event]:
         """What the engine says, as the service passes it on."""
-        events = self._prompts.heeded(session, chat, iter(self.engine.generate(chat, cancelled)))
-        return self._account.charged(_interrupted(events, injection))
+        events = self._account.metered(iter(self.engine.generate(chat, cancelled)), session)
+        return events if injection is None else _interrupted(events, injection)
 
-    def _answer(
-        self,
-        call: Call,
-        chat: ChatRequest,
-        stamp: Stamp,
-        events: Callable[[threading.Event], Iterator[Event]],
-        visit: Visit,
-    ) -> ASGIApp:
-        def made(cancelled: threading.Event) -> Generator[bytes]:
-            if chat.stream:
-                yield from sse(events(cancelled), stamp)
-            else:
-                whole, call.neurons = body(events(cancelled), stamp)
-                yield dumps(whole)
-
-        return Answer(
-            lambda cancelled: visit.passing(made(cancelled), streamed=chat.stream),
-            self._executor,
-            self._jobs,
-            refuse=call.refuse,
-            headers=lambda: {**call.headers(self.engine.name, stamp.dialect.name), **visit.headers},
-            streamed=chat.stream,
-        )
+    def _parts(
+        self, call: Call, stamp: Stamp, added: Mapping[str, str], events: Iterable[Event], *, stream: bool
+    ) -> Generator[Part]:
+        """A good answer, whole or streamed."""
+        emulator = {"x-emulator-engine": self.engine.name, "x-emulator-dialect": stamp.dialect.name}
+        headers = {"cf-ray": call.ray, "cf-ai-req-id": call.request_id, **emulator, **added}
+        if stream:
+            pieces = sse(events, stamp)
+            first = next(pieces)  # before the head: what an engine refuses at once has a status of its own
+            yield Head(200, {"content-type": "text/event-stream", **headers})
+            yield first
+            yield from pieces
+        else:
+            completion, neurons = body(events, stamp)
+            headers |= {"content-type": "application/json", "cf-ai-neurons": f"{neurons:.2f}"}
+            yield from whole(200, headers, dumps(completion))
 
 
-def _interrupted(events: Iterator[Event], injection: Injection | None) -> Iterator[Event]:
+def _answered(call: Call, parts: Iterable[Part]) -> Generator[Part]:
+    """The parts, or a refusal in their place. Raises ConnectionCut where something goes wrong behind the head."""
+    begun = False
+    try:
+        for part in parts:
+            begun = True
+            yield part
+    except Refusal as refusal:
+        if begun:
+            raise ConnectionCut from refusal
+        yield from call.refuse(refusal.fault)
+    except Exception as error:  # an engine is anybody's code; what it raises is logged, and a 500
+        logger.exception("the engine failed")
+        if begun:
+            raise ConnectionCut from error
+        yield from call.refuse(Fault(500))
+
+
+def _interrupted(events: Iterator[Event], injection: Injection) -> Iterator[Event]:
     """The events up to an injected fault."""
-    left = injection.after if injection else 0
+    left = injection.after
     for event in events:
-        if injection and isinstance(event, Step):
+        if isinstance(event, Step):
             if not left:
                 raise Refusal(injection.fault)
             left -= 1
         yield event
 
 
-def _success(call: Call, found: dict[str, Any]) -> Rendered:
-    return Rendered(200, {"content-type": "application/json", "cf-ray": call.ray}, dumps(found))
+def _success(call: Call, completion: dict[str, Any]) -> Response:
+    return Response(whole(200, {"content-type": "application/json", "cf-ray": call.ray}, dumps(completion)))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
-from typing import TYPE_CHECKING, Final, Literal, TypedDict, cast, get_args
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypedDict, get_args
 
-from cf_gemma.emulator.backends.common import DIALECTS, Dialect
+from cf_gemma.emulator.backends import DIALECTS, Dialect
 from cf_gemma.emulator.backends.styles import ToolCallStyle
 from cf_gemma.emulator.faults import Fault, Refusal
 from cf_gemma.errors import ConfigurationError
 from cf_gemma.model import MODEL
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
 
 ACCOUNT_ID: Final = "e" * 32
 API_TOKEN: Final = "emulator-token"  # noqa: S105 - everybody's default, no secret
@@ -23,6 +22,8 @@ API_TOKEN: Final = "emulator-token"  # noqa: S105 - everybody's default, no secr
 class Options(TypedDict, total=False):
     """The keyword arguments of `Emulator` and `create_app`: see `Settings`, which has the defaults."""
 
+    host: str
+    port: int
     account_id: str
     api_token: str
     dialect: Literal["S", "V", "random"]
@@ -40,8 +41,12 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one emulator. Raises ConfigurationError for a dialect or a style that there isn't."""
+    """The settings of one emulator. Raises ConfigurationError for a value that can't be."""
 
+    host: str = "127.0.0.1"
+    """Address on which `Emulator` listens."""
+    port: int = 0
+    """Port on which `Emulator` listens; 0 takes a free one."""
     account_id: str = ACCOUNT_ID
     """The only account there is."""
     api_token: str = API_TOKEN
@@ -71,30 +76,34 @@ class Settings:
     """Unix seconds."""
 
     def __post_init__(self) -> None:
-        _check("dialect", self.dialect, _DIALECTS)
-        _check("tool_calls", self.tool_calls, _TOOL_CALLS)
+        for name, (requirement, fits) in _RULES.items():
+            if not fits(getattr(self, name)):
+                value = "" if name == "api_token" else f", not {getattr(self, name)!r}"
+                raise ConfigurationError(f"{name} must be {requirement}{value}")
+
+    @classmethod
+    def of(cls, options: Options) -> Settings:
+        """The settings that these options make. Raises ConfigurationError for one that there isn't."""
+        unknown = ", ".join(sorted(options.keys() - Options.__annotations__.keys()))
+        if unknown:
+            raise ConfigurationError(f"the emulator has no option {unknown}; see cf_gemma.emulator.Settings")
+        return cls(**options)
 
     def random(self, number: int) -> Random:
         """The randomness of the request with this number: the same whatever goes on beside it."""
         return Random() if self.seed is None else Random(f"{self.seed} {number}")  # noqa: S311 - play, no secret
 
-    def heeding(self, headers: Mapping[str, str]) -> Settings:
-        """The same, but for what a request asks for with `x-emulator-dialect` or `x-emulator-tool-calls`.
+    def with_overrides(self, headers: Mapping[str, str]) -> Settings:
+        """The same, but for what a request asks for in headers that only the emulator knows.
 
-        Raises Refusal (400) for what there isn't.
+        Raises Refusal (400) for a value that can't be.
         """
-        dialect = headers.get("x-emulator-dialect", self.dialect)
-        tool_calls = headers.get("x-emulator-tool-calls", self.tool_calls)
+        overrides: dict[str, Any] = {name: headers[header] for header, name in OVERRIDES.items() if header in headers}
         try:
-            _check("x-emulator-dialect", dialect, _DIALECTS)
-            _check("x-emulator-tool-calls", tool_calls, _TOOL_CALLS)
+            return replace(self, **overrides)
         except ConfigurationError as error:
-            raise Refusal(Fault(400, message=str(error))) from None
-        return replace(
-            self,
-            dialect=cast('Literal["S", "V", "random"]', dialect),
-            tool_calls=cast('ToolCallStyle | Literal["random"]', tool_calls),
-        )
+            name, _, problem = str(error).partition(" ")
+            raise Refusal(Fault(400, message=f"x-emulator-{name.replace('_', '-')} {problem}")) from None
 
     def draw_dialect(self, random: Random) -> Dialect:
         """The back-end for one request."""
@@ -105,11 +114,41 @@ class Settings:
         return random.choice(_STYLES) if self.tool_calls == "random" else self.tool_calls
 
 
-def _check(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ConfigurationError(f"{name} must be one of {', '.join(known)}")
+OVERRIDES: Final = {"x-emulator-dialect": "dialect", "x-emulator-tool-calls": "tool_calls"}
+"""Request headers, and what they set."""
+
+_Rule = tuple[str, Callable[[Any], bool]]
 
 
-_DIALECTS: Final = (*DIALECTS, "random")
-_TOOL_CALLS: Final = (*get_args(ToolCallStyle), "random")
+def _one_of(*values: str) -> _Rule:
+    return f"one of {', '.join(values)}", lambda value: value in values
+
+
+def _at_least(least: int, kind: type[int | float], *, optional: bool = False) -> _Rule:
+    words = f"{'a whole number' if kind is int else 'a number'} of at least {least}{' or None' if optional else ''}"
+    allowed = (int, kind)
+    return words, lambda value: (optional and value is None) or (isinstance(value, allowed) and value >= least)
+
+
+_TEXT: Final[_Rule] = ("a text", lambda value: isinstance(value, str) and bool(value))
+_RULES: Final[Mapping[str, _Rule]] = MappingProxyType(
+    {
+        "host": _TEXT,
+        "port": ("a whole number, 0 to 65535", lambda value: isinstance(value, int) and 0 <= value <= 65_535),
+        "account_id": _TEXT,
+        "api_token": _TEXT,
+        "dialect": _one_of(*DIALECTS, "random"),
+        "tool_calls": _one_of(*get_args(ToolCallStyle), "random"),
+        "seed": ("a whole number or None", lambda value: isinstance(value, int | None)),
+        "models": ("a tuple of texts", lambda value: isinstance(value, tuple)),
+        "queue_polls": _at_least(0, int),
+        "requests_per_minute": _at_least(1, int, optional=True),
+        "daily_neurons": _at_least(0, float, optional=True),
+        "capacity": _at_least(1, int),
+        "gateway_cache_ttl": _at_least(0, float),
+        "clock": ("a function", callable),
+    }
+)
+"""What each setting must be, in words, and whether a value is that."""
+
 _STYLES: Final[tuple[ToolCallStyle, ...]] = ("whole", "fragments", "finaliser")

@@ -1,4 +1,4 @@
-"""What a script says."""
+"""The words of a script: replies, their tool calls, and what each field may be."""
 
 from __future__ import annotations
 

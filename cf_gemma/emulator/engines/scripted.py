@@ -82,7 +82,7 @@ class ScriptedEngine:
         self.close()
 
     def _next(self, request: ChatRequest) -> Reply:
-        script = asked(self._replies, request.body) if callable(self._replies) else self._take(self._replies)
+        script = reply_of(self._replies, request.body) if callable(self._replies) else self._take(self._replies)
         if isinstance(script, Fault):
             return Reply(error=script)
         return Reply(script) if isinstance(script, str) else script
@@ -166,22 +166,18 @@ class _Turn:
         return Ending(self.reply.finish_reason or found, left, stop, self._index)
 
 
-def asked(function: Callable[[dict[str, Any]], Script], body: Mapping[str, Any]) -> Script:
-    """What a function of the user's own says to a body. Raises Refusal when it raises, or gives something else."""
+def reply_of(function: Callable[[dict[str, Any]], Script], body: Mapping[str, Any]) -> Script:
+    """What a function of the user's own replies to a body. Raises Refusal when it raises, or returns something else."""
     try:
-        given = cast("object", function(dict(body)))
+        reply = cast("object", function(dict(body)))
     except Refusal:
         raise
     except Exception as error:  # the user's own function: whoever tests with it wants to see whatever it raised
         raise Refusal(Fault(400, message=f"the reply function raised {error!r}")) from error
-    if not isinstance(given, Script):
-        right = "it must give a str, a Reply or a Fault"
-        raise Refusal(Fault(400, message=f"the reply function gave {_shown(given)}; {right}"))
-    return given
-
-
-def _shown(value: object) -> str:
-    return "None" if value is None else f"a {kind_of(value)}"
+    if not isinstance(reply, Script):
+        kind = "None" if reply is None else f"a {kind_of(reply)}"
+        raise Refusal(Fault(400, message=f"the reply function returned {kind}; it must return a str, Reply or Fault"))
+    return reply
 
 
 def count_prompt(request: ChatRequest) -> int:
