@@ -77,7 +77,7 @@ class Bulk:
         rows, options, output = self._checked(gemma)
         only = drop_failures(output) if self.existing == "retry_failed" else None
         tally.total = len(rows)
-        with Output(output, tally, overwrite=self.existing == "overwrite") as opened:
+        with Output(output, tally, overwrite=self.existing == "overwrite", retried=only) as opened:
             if self.existing == "overwrite":
                 Receipts.beside(output).unlink(missing_ok=True)
             try:

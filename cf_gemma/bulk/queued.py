@@ -164,7 +164,9 @@ class QueuedRun:
     def _write(self, handle: BatchHandle, row: Row, outcome: Completion | GemmaError) -> None:
         if self._owners.get(row.key) == handle:
             del self._owners[row.key]
-            self._output.append(of_outcome(row, outcome))
+            record = of_outcome(row, outcome)
+            self._tally.cost += record["cost"] or 0.0
+            self._output.append(record)
 
 
 def _references(handle: BatchHandle) -> Iterator[str]:

@@ -28,8 +28,8 @@ def reply(body: dict[str, Any]) -> Reply | Fault:
     """Echoes what was said last, after a thought; some words bring trouble, and a schema an object."""
     content = body["messages"][-1]["content"]
     text: str = content if isinstance(content, str) else content[-1]["text"]
-    if text == "busy":
-        return Fault.of(3040)
+    if text == "broken":
+        return Fault.of(3050)
     if text == "quota":
         return Fault.of(4006)
     if text == "refused":

@@ -93,12 +93,12 @@ def test_bad_lines(shell: Shell, source: Path, output: Path, mode: str) -> None:
 @MODES
 def test_rows_that_fail_and_their_second_chance(shell: Shell, source: Path, output: Path, mode: str) -> None:
     """A failed row has a typed error, the others don't mind, and --retry-failed runs the failed ones only."""
-    write(source, [{"id": "a", "prompt": "a"}, {"id": "b", "prompt": "busy"}, {"id": "c", "prompt": "refused"}])
+    write(source, [{"id": "a", "prompt": "a"}, {"id": "b", "prompt": "broken"}, {"id": "c", "prompt": "refused"}])
     result = shell.run("batch", source, "-o", output, "--mode", mode, *FAST, code=1)
     assert "2 failed" in result.stderr
     found = read(output)
-    assert found["b"]["error"]["type"] == "CapacityExceeded"
-    assert found["b"]["error"]["code"] == 3040
+    assert found["b"]["error"]["type"] == "ServerError"
+    assert found["b"]["error"]["code"] == 3050
     assert found["c"]["error"]["type"] == "BadRequest"
     write(source, [{"id": "a", "prompt": "a"}, {"id": "b", "prompt": "well"}, {"id": "c", "prompt": "refused"}])
     shell.emulator.requests.clear()
