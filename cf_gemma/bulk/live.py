@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cf_gemma.bulk.breaker import Breaker
 from cf_gemma.bulk.pace import Pace, is_refusal
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cf_gemma import AsyncGemma
     from cf_gemma.bulk.output import Output
     from cf_gemma.bulk.rows import Row
+    from cf_gemma.bulk.schema import JsonFormat
     from cf_gemma.bulk.tally import Tally
     from cf_gemma.completion import Completion
 
@@ -30,8 +31,9 @@ REFUSALS: Final = 10
 class Attempts:
     """The requests that were sent for one row."""
 
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._policy = policy
+    def __init__(self, row: Row, policy: RetryPolicy) -> None:
+        self._row, self._policy = row, policy
+        self._misfits = 0
         self._failures = self._refusals = 0
         self._previous: GemmaError | None = None
         self.sent = 0
@@ -47,7 +49,8 @@ class Attempts:
         """
         self.sent += 1
         if not isinstance(outcome, GemmaError):
-            return None
+            self._misfits += self._doesnt_fit(outcome)
+            return 0.0 if self._misfits == 1 else None
         outcome.attempts = self.sent
         if is_refusal(outcome):  # the run slows down for it
             self._refusals += others_answered
@@ -56,6 +59,17 @@ class Attempts:
         wait = self._policy.wait(self._failures, outcome, random.random(), self._previous)  # noqa: S311 - no secret
         self._previous = outcome
         return wait
+
+    def _doesnt_fit(self, completion: Completion) -> bool:
+        """Whether it isn't the JSON that the row wants. A limit that cut it would cut the next one, too."""
+        wanted = self._row.format
+        if wanted is None or completion.message.get("tool_calls") or completion.finish_reason == "length":
+            return False
+        try:
+            wanted.read(completion.text)
+        except ValueError:
+            return True
+        return False
 
 
 class LiveRun:
@@ -69,7 +83,7 @@ class LiveRun:
         concurrency: Requests that may be under way at once.
         rpm: Requests a minute, 0 for as many as there can be. Requests that are sent again count, too.
         max_cost: US dollars, those of earlier runs included.
-        options: Of every row; its own come before them.
+        wanted: The format of rows without one of their own.
     """
 
     def __init__(
@@ -81,11 +95,12 @@ class LiveRun:
         concurrency: int,
         rpm: int,
         max_cost: float | None,
-        options: dict[str, Any],
+        wanted: JsonFormat | None,
     ) -> None:
         self._gemma, self._policy = gemma.with_retries(0), RetryPolicy(gemma.settings.max_retries)
         self._output, self._tally = output, tally
-        self._concurrency, self._max_cost, self._options = concurrency, max_cost, options
+        self._concurrency, self._max_cost = concurrency, max_cost
+        self._options = wanted.options if wanted else {}
         self._pace, self._breaker = Pace(rpm, tally), Breaker(concurrency)
         self._under_way = 0
 
@@ -101,7 +116,7 @@ class LiveRun:
                 self._output.append(of_error(row, row.error))
                 await asyncio.sleep(0)
                 continue
-            attempts = Attempts(self._policy)
+            attempts = Attempts(row, self._policy)
             outcome = await self._answer(row, attempts)
             if outcome is None:
                 return

@@ -9,6 +9,7 @@ from cf_gemma.errors import GemmaError, ReasoningBudgetExceeded
 
 if TYPE_CHECKING:
     from cf_gemma.bulk.rows import BadRow, Row
+    from cf_gemma.bulk.schema import JsonFormat
     from cf_gemma.completion import Completion, Usage
 
 Record = dict[str, Any]
@@ -61,7 +62,7 @@ def _of_answer(row: Row, completion: Completion) -> Record:
         used = "thinking used up max_tokens" if completion.thought_only else "max_tokens was used up"
         message = f"{used} before the answer began: raise max_tokens, or use --no-thinking"
         return {**record, "error": _details(ReasoningBudgetExceeded(message))}
-    return _parsed(record) if row.wants_json and not calls else record
+    return _parsed(record, row.format) if row.format is not None and not calls else record
 
 
 def key(record: Record) -> str:
@@ -83,12 +84,12 @@ def _blank(row: Row | BadRow) -> Record:
     }
 
 
-def _parsed(record: Record) -> Record:
+def _parsed(record: Record, wanted: JsonFormat) -> Record:
     try:
-        return {**record, "parsed": json.loads(record["text"])}
-    except (ValueError, RecursionError) as error:
+        return {**record, "parsed": wanted.read(record["text"])}
+    except ValueError as error:
         cut = "; it was cut off by max_tokens" if record["finish_reason"] == "length" else ""
-        return {**record, "error": {"type": "InvalidJSON", "message": f"the answer is not JSON: {error}{cut}"}}
+        return {**record, "error": {"type": "InvalidJSON", "message": f"{error}{cut}"}}
 
 
 def _details(error: GemmaError) -> dict[str, Any]:

@@ -37,7 +37,8 @@ def reply(body: dict[str, Any]) -> Reply | Fault:
     if text == "endless":
         return Reply("", reasoning=" ".join(["hm"] * 50))
     if "response_format" in body:
-        return Reply("no JSON" if text == "bad" else json.dumps({"said": text}))
+        answers = {"bad": "no JSON", "fenced": '```json\n{"said": "fenced"}\n```', "misfit": '{"said": 1}'}
+        return Reply(answers.get(text, json.dumps({"said": text})))
     return Reply(f"You said: {text}", reasoning="Let me think.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from cf_gemma.model import PRICE
 from tests.cli.files import FAST, MODES, png, prompts, read, write
 
 if TYPE_CHECKING:
@@ -115,9 +116,17 @@ def test_what_is_not_the_answer_that_was_wanted(shell: Shell, source: Path, outp
     """An answer that isn't JSON, and thinking that ate the room, are failures that keep what was said and paid."""
     schema = tmp_path / "schema.json"
     schema.write_text('{"type": "object", "properties": {"said": {"type": "string"}}}')
-    write(source, [{"prompt": "ok"}, {"prompt": "bad"}])
+    write(source, [{"prompt": "ok"}, {"prompt": "bad"}, {"prompt": "fenced"}, {"prompt": "misfit"}])
     shell.run("batch", source, "-o", output, "--schema", schema, *FAST, code=1)
     found = read(output)
+    assert found[3]["parsed"] == {"said": "fenced"}
+    assert found[4]["error"]["message"] == "the answer doesn't fit the schema: $.said: 1 is not of type 'string'"
+    assert (found[4]["parsed"], found[4]["text"]) == (None, '{"said": 1}')
+    asked = sorted(text for request in shell.emulator.requests for text in prompts(request.json))
+    assert asked == ["bad", "bad", "fenced", "misfit", "misfit", "ok"], "what doesn't fit is asked for once more"
+    assert found[4]["cost"] == 2 * PRICE.cost(
+        found[4]["usage"]["prompt_tokens"], found[4]["usage"]["completion_tokens"], found[4]["usage"]["neurons"]
+    )
     assert found[1]["parsed"] == {"said": "ok"}
     assert (found[2]["error"]["type"], found[2]["text"]) == ("InvalidJSON", "no JSON")
     assert found[2]["cost"] > 0
