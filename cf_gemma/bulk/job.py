@@ -14,7 +14,7 @@ from cf_gemma.bulk.pending import checked, pending, unique
 from cf_gemma.bulk.queued import QueuedRun
 from cf_gemma.bulk.receipts import Receipts
 from cf_gemma.bulk.rows import BadRow, Rows
-from cf_gemma.bulk.schema import response_format
+from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.bulk.tally import Tally
 from cf_gemma.client import AsyncGemma
 from cf_gemma.request.http_request import build
@@ -38,7 +38,8 @@ class Bulk:
         mode: "live" sends a request a row; "queue" hands rows to the service's queue, which answers when it has room.
         existing: What to do with an output that exists. "resume" adds the rows that are not in it, by their ids;
             "retry_failed" asks those that have an error in it once more; "refuse" raises OutputExists.
-        schema: A JSON Schema that every row is answered in.
+        schema: A JSON Schema for every answer. One that doesn't fit is asked for once more (not by the queue), then it
+            is the row's error. Needs the extra `bulk`.
         system: A system message in front of every row's.
         concurrency: Requests under way at once, default 16; in the queue, chunks of 500 rows, default 4.
         rpm: Requests a minute, 0 for no limit. The service allows an account 300.
@@ -74,30 +75,31 @@ class Bulk:
             ConfigurationError, InvalidRequest: No row at all could be sent with these settings.
         """
         gemma, tally = gemma or AsyncGemma(), tally or Tally()
-        rows, options, output = self._checked(gemma)
+        rows, wanted, output = self._checked(gemma)
         only = drop_failures(output) if self.existing == "retry_failed" else None
         tally.total = len(rows)
-        with Output(output, tally, overwrite=self.existing == "overwrite") as opened:
+        with Output(output, tally, overwrite=self.existing == "overwrite", retried=only) as opened:
             if self.existing == "overwrite":
                 Receipts.beside(output).unlink(missing_ok=True)
             try:
-                await self._run(gemma, rows, options, opened, tally, only)
+                await self._run(gemma, rows, wanted, opened, tally, only)
             except OSError as error:
                 tally.stop(f"{output} can't be written: {error.strerror}")
         return tally
 
-    def _checked(self, gemma: AsyncGemma) -> tuple[Rows, dict[str, Any], Path]:
-        """The rows, what they have in common beside the client's options, and the output's path."""
+    def _checked(self, gemma: AsyncGemma) -> tuple[Rows, JsonFormat | None, Path]:
+        """The rows, the format of their answers, and the output's path."""
         source, output = Path(self.source), Path(self.output)
-        options = {} if self.schema is None else {"response_format": response_format(dict(self.schema))}
+        wanted = None if self.schema is None else JsonFormat(dict(self.schema))
+        options = wanted.options if wanted else {}
         build(gemma.settings, "Hello", merged(gemma.options, options))
         self._check_files(source, output)
-        rows = Rows(source, wants_json=self.schema is not None, system=self.system)
+        rows = Rows(source, wanted=wanted, system=self.system)
         if self.strict:
             lines = checked(unique(rows), gemma, options)
             if bad := [row for row in lines if isinstance(row, BadRow)]:
                 raise BadLines(bad)
-        return rows, options, output
+        return rows, wanted, output
 
     def _check_files(self, source: Path, output: Path) -> None:
         if not source.is_file():
@@ -116,7 +118,7 @@ class Bulk:
         self,
         gemma: AsyncGemma,
         rows: Rows,
-        options: dict[str, Any],
+        wanted: JsonFormat | None,
         output: Output,
         tally: Tally,
         only: DiskSet | None,
@@ -125,7 +127,7 @@ class Bulk:
         if self.mode == "live":
             concurrency = self.concurrency or 16
             run = LiveRun(
-                gemma, output, tally, options=options, concurrency=concurrency, rpm=self.rpm, max_cost=self.max_cost
+                gemma, output, tally, wanted=wanted, concurrency=concurrency, rpm=self.rpm, max_cost=self.max_cost
             )
             await run.run(left)
             return
@@ -135,7 +137,7 @@ class Bulk:
                 output,
                 receipts,
                 tally,
-                options=options,
+                wanted=wanted,
                 concurrency=self.concurrency or 4,
                 max_cost=self.max_cost,
                 only=only,

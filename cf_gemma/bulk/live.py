@@ -1,15 +1,18 @@
-"""`--mode live`: one request a row, many at once, no more a minute than the service allows."""
+"""`mode="live"`: one request a row, many at once, no more a minute than the account allows."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import random
+from typing import TYPE_CHECKING, Final
 
 from cf_gemma.bulk.breaker import Breaker
-from cf_gemma.bulk.records import of_error, of_outcome
+from cf_gemma.bulk.pace import Pace, is_refusal
+from cf_gemma.bulk.records import of_error, of_outcome, usage_of
 from cf_gemma.bulk.rows import BadRow
 from cf_gemma.bulk.workers import at_once
 from cf_gemma.errors import GemmaError
+from cf_gemma.transport.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,36 +20,70 @@ if TYPE_CHECKING:
     from cf_gemma import AsyncGemma
     from cf_gemma.bulk.output import Output
     from cf_gemma.bulk.rows import Row
+    from cf_gemma.bulk.schema import JsonFormat
     from cf_gemma.bulk.tally import Tally
     from cf_gemma.completion import Completion
 
+REFUSALS: Final = 10
+"""How often a single row may be refused for want of room, while others are answered, before that is its error."""
 
-class Pace:
-    """Spreads requests evenly over the minute."""
 
-    def __init__(self, rpm: int) -> None:
-        self._gap = 60 / rpm if rpm else 0.0
-        self._next = 0.0
+class Attempts:
+    """The requests that were sent for one row."""
 
-    async def turn(self) -> None:
-        """Waits for the next request's moment."""
-        now = asyncio.get_running_loop().time()
-        self._next = max(now, self._next) + self._gap
-        if self._gap:
-            await asyncio.sleep(self._next - self._gap - now)
+    def __init__(self, row: Row, policy: RetryPolicy) -> None:
+        self._row, self._policy = row, policy
+        self._misfits = 0
+        self._failures = self._refusals = 0
+        self._previous: GemmaError | None = None
+        self.sent = 0
+        self.cost = 0.0
+        """US dollars, as far as the service reported usage."""
+
+    def wait(self, outcome: Completion | GemmaError, *, others_answered: bool) -> float | None:
+        """Seconds until the row may be sent again, None for never.
+
+        Args:
+            outcome: What came of the last request.
+            others_answered: Whether the service answered other rows since this one was waiting for its turn.
+        """
+        self.sent += 1
+        if not isinstance(outcome, GemmaError):
+            self._misfits += self._doesnt_fit(outcome)
+            return 0.0 if self._misfits == 1 else None
+        outcome.attempts = self.sent
+        if is_refusal(outcome):  # the run slows down for it
+            self._refusals += others_answered
+            return 0.0 if self._refusals < REFUSALS else None
+        self._failures += 1
+        wait = self._policy.wait(self._failures, outcome, random.random(), self._previous)  # noqa: S311 - no secret
+        self._previous = outcome
+        return wait
+
+    def _doesnt_fit(self, completion: Completion) -> bool:
+        """Whether it isn't the JSON that the row wants. A limit that cut it would cut the next one, too."""
+        wanted = self._row.format
+        if wanted is None or completion.message.get("tool_calls") or completion.finish_reason == "length":
+            return False
+        try:
+            wanted.read(completion.text)
+        except ValueError:
+            return True
+        return False
 
 
 class LiveRun:
     """Sends rows and writes what comes of them, in the order in which it comes.
 
     Args:
-        gemma: Who answers.
+        gemma: Who answers. Its `max_retries` holds for each row, but refusals for want of room (429) don't count:
+            they slow the whole run down.
         output: Where to write.
         tally: What is counted.
         concurrency: Requests that may be under way at once.
-        rpm: Requests a minute, 0 for as many as there can be.
+        rpm: Requests a minute, 0 for as many as there can be. Requests that are sent again count, too.
         max_cost: US dollars, those of earlier runs included.
-        options: Of every row; its own come before them.
+        wanted: The format of rows without one of their own.
     """
 
     def __init__(
@@ -58,11 +95,13 @@ class LiveRun:
         concurrency: int,
         rpm: int,
         max_cost: float | None,
-        options: dict[str, Any],
+        wanted: JsonFormat | None,
     ) -> None:
-        self._gemma, self._output, self._tally = gemma, output, tally
-        self._concurrency, self._max_cost, self._options = concurrency, max_cost, options
-        self._pace, self._breaker = Pace(rpm), Breaker(concurrency)
+        self._gemma, self._policy = gemma.with_retries(0), RetryPolicy(gemma.settings.max_retries)
+        self._output, self._tally = output, tally
+        self._concurrency, self._max_cost = concurrency, max_cost
+        self._options = wanted.options if wanted else {}
+        self._pace, self._breaker = Pace(rpm, tally), Breaker(concurrency)
         self._under_way = 0
 
     async def run(self, rows: Iterator[Row | BadRow]) -> None:
@@ -77,13 +116,26 @@ class LiveRun:
                 self._output.append(of_error(row, row.error))
                 await asyncio.sleep(0)
                 continue
-            await self._pace.turn()
-            if self._over():
+            attempts = Attempts(row, self._policy)
+            outcome = await self._answer(row, attempts)
+            if outcome is None:
                 return
-            self._under_way += 1
+            self._settle(row, outcome, attempts.cost)
+
+    async def _answer(self, row: Row, attempts: Attempts) -> Completion | GemmaError | None:
+        """Sends a row until there is an answer or no hope; None when the run is stopped before that."""
+        while True:
+            answers = self._pace.answers
+            window = await self._pace.turn()
+            if window is None or self._over():
+                return None
             outcome = await self._outcome(row)
-            self._under_way -= 1
-            self._settle(row, outcome)
+            attempts.cost += self._pay(outcome)
+            self._pace.report(window, outcome)
+            wait = attempts.wait(outcome, others_answered=self._pace.answers > answers)
+            if wait is None:
+                return outcome
+            await asyncio.sleep(wait)
 
     def _over(self) -> bool:
         tally = self._tally
@@ -92,15 +144,25 @@ class LiveRun:
         return bool(tally.stopped)
 
     async def _outcome(self, row: Row) -> Completion | GemmaError:
+        self._under_way += 1
         try:
             return await self._gemma.chat(row.messages, **{**self._options, **row.options})
         except GemmaError as error:
             return error
+        finally:
+            self._under_way -= 1
 
-    def _settle(self, row: Row, outcome: Completion | GemmaError) -> None:
+    def _pay(self, outcome: Completion | GemmaError) -> float:
+        """Counts what a request cost: also one that failed, when it reported usage before it did."""
+        usage = usage_of(outcome)
+        cost = usage.cost if usage else 0.0
+        self._tally.cost += cost
+        return cost
+
+    def _settle(self, row: Row, outcome: Completion | GemmaError, cost: float) -> None:
         """Writes the lines that are settled by this outcome; none while the service may be to blame."""
         error = outcome if isinstance(outcome, GemmaError) else None
-        for record in self._breaker.settle(of_outcome(row, outcome), error, row.options):
+        for record in self._breaker.settle(of_outcome(row, outcome, cost), error, row.options):
             self._output.append(record)
         if self._breaker.tripped:
             self._tally.stop(self._breaker.tripped)

@@ -23,11 +23,19 @@ if TYPE_CHECKING:
 class Output:
     """An open output file. One process at a time writes to it.
 
+    Args:
+        path: Of the file.
+        tally: What is counted.
+        overwrite: Whether to begin with an empty file.
+        retried: Rows whose failures were taken out of it, with their cost, which stays part of their next line's.
+
     Raises BulkError for a file that another process writes to, or that can't be written.
     """
 
-    def __init__(self, path: Path, tally: Tally, *, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, tally: Tally, *, overwrite: bool = False, retried: DiskSet | None = None) -> None:
         self.path, self._tally = path, tally
+        self._retried = retried
+        tally.cost += retried.total() if retried else 0.0
         self.done = DiskSet()
         """The keys of the rows that are in it from earlier runs."""
         try:
@@ -43,6 +51,8 @@ class Output:
 
     def append(self, record: Record) -> None:
         """Writes a row's line."""
+        if self._retried and (cost := self._retried.number(key(record))):
+            record = {**record, "cost": (record["cost"] or 0.0) + cost}
         write_line(self._file, record)
         self._tally.add(record)
 
@@ -59,7 +69,10 @@ class Output:
 
 
 def drop_failures(path: Path) -> DiskSet:
-    """Takes the lines with an error out of an output; their keys. The file is replaced as a whole, or not at all."""
+    """Takes the lines with an error out of an output, and returns their keys with their cost in US dollars.
+
+    The file is replaced as a whole, or not at all.
+    """
     failed = DiskSet()
     rest = path.with_name(f".{path.name}.retrying")
     source = os.open(path, os.O_RDWR)
@@ -70,7 +83,7 @@ def drop_failures(path: Path) -> DiskSet:
             if record["error"] is None:
                 write_line(target, record)
             else:
-                failed.add(key(record))
+                failed.add(key(record), record["cost"] or 0.0)
         os.fsync(target)
         os.replace(rest, path)
     finally:

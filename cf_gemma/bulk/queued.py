@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cf_gemma.bulk.pending import pending
 from cf_gemma.bulk.records import of_error, of_outcome
 from cf_gemma.bulk.rows import BadRow, Row
+from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.bulk.workers import at_once
 from cf_gemma.errors import AuthenticationError, BatchInterrupted, GemmaError, InvalidRequest, PermissionDenied
 from cf_gemma.request.http_request import build
@@ -38,7 +39,7 @@ class QueuedRun:
         output: Where to write.
         receipts: What the queue has from earlier runs, and will have from this one.
         tally: What is counted.
-        options: Of every row; its own come before them.
+        wanted: The format of rows without one of their own.
         concurrency: Chunks that may be with the queue at once.
         max_cost: US dollars, those of earlier runs included.
         only: Keys of the rows that are to be handed over again, though the queue may still have an answer to them.
@@ -51,13 +52,13 @@ class QueuedRun:
         receipts: Receipts,
         tally: Tally,
         *,
-        options: dict[str, Any],
+        wanted: JsonFormat | None,
         concurrency: int,
         max_cost: float | None,
         only: DiskSet | None = None,
     ) -> None:
         self._gemma, self._output, self._receipts, self._tally = gemma, output, receipts, tally
-        self._options, self._concurrency, self._max_cost = options, concurrency, max_cost
+        self._wanted, self._concurrency, self._max_cost = wanted, concurrency, max_cost
         self._only = only
         self._owners: dict[str, BatchHandle] = {}
         """For each row that the queue has, by its key, the handle with which its answer is collected."""
@@ -113,12 +114,13 @@ class QueuedRun:
                 raise row.error
             if row.options.keys() & {"model", "extra_headers"}:
                 raise InvalidRequest("model and extra_headers are of the whole batch in --mode queue")
-            options = {**self._options, **row.options}
+            options = {**(self._wanted.options if self._wanted else {}), **row.options}
             size = len(build(self._gemma.settings, row.messages, merged(self._gemma.options, options)).body)
         except GemmaError as error:
             self._output.append(of_error(row, error))
             return None
-        reference = json.dumps([row.line, row.id, row.wants_json], separators=(",", ":"))
+        wants = "schema" if row.format is self._wanted is not None else row.format is not None
+        reference = json.dumps([row.line, row.id, wants], separators=(",", ":"))
         return {
             "messages": row.messages,
             **options,
@@ -159,12 +161,14 @@ class QueuedRun:
                     self._write(handle, _row(reference), error)
         else:
             for result in results:
-                self._write(handle, _row(result.reference), result.outcome)
+                self._write(handle, _row(result.reference, self._wanted), result.outcome)
 
     def _write(self, handle: BatchHandle, row: Row, outcome: Completion | GemmaError) -> None:
         if self._owners.get(row.key) == handle:
             del self._owners[row.key]
-            self._output.append(of_outcome(row, outcome))
+            record = of_outcome(row, outcome)
+            self._tally.cost += record["cost"] or 0.0
+            self._output.append(record)
 
 
 def _references(handle: BatchHandle) -> Iterator[str]:
@@ -172,7 +176,8 @@ def _references(handle: BatchHandle) -> Iterator[str]:
         yield from part.references or ()
 
 
-def _row(reference: str) -> Row:
-    """The row that a reference names, without what was asked."""
-    line, row_id, wants_json = json.loads(reference)
-    return Row(line, row_id, [], {}, wants_json)
+def _row(reference: str, wanted: JsonFormat | None = None) -> Row:
+    """The row that a reference names, without what was asked; `wanted` is the format of rows without their own."""
+    line, row_id, wants = json.loads(reference)
+    row_format = wanted if wants == "schema" else JsonFormat() if wants else None
+    return Row(line, row_id, [], {}, row_format)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from cf_gemma.bulk.schema import problems, response_format
+from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.errors import GemmaError, InvalidRequest
 from cf_gemma.jsonobject import as_object
 from cf_gemma.request.images import image_part
@@ -27,8 +28,8 @@ class Row:
     """Its own, else the line."""
     messages: list[dict[str, Any]]
     options: dict[str, Any]
-    wants_json: bool
-    """Whether the answer is to be parsed."""
+    format: JsonFormat | None = None
+    """What the answer must be; None for any text."""
 
     @property
     def key(self) -> str:
@@ -56,12 +57,12 @@ class Rows:
 
     Args:
         path: The file.
-        wants_json: Whether all answers are to be parsed.
+        wanted: The format of the answers to rows that ask for none of their own.
         system: A system message in front of every row's.
     """
 
-    def __init__(self, path: Path, *, wants_json: bool = False, system: str | None = None) -> None:
-        self._path, self._wants_json = path, wants_json
+    def __init__(self, path: Path, *, wanted: JsonFormat | None = None, system: str | None = None) -> None:
+        self._path, self._wanted = path, wanted
         self._front = [{"role": "system", "content": system}] if system else []
 
     def __len__(self) -> int:
@@ -86,18 +87,17 @@ class Rows:
             return BadRow(number, error, row_id)
 
     def _read(self, number: int, row_id: str | int, fields: dict[str, Any]) -> Row:
+        row_format = JsonFormat() if _wants_json(fields) else self._wanted
         schema, images = fields.pop("schema", None), fields.pop("image", None)
         messages = _messages(fields.pop("prompt", None), fields.pop("messages", None))
         if images is not None:
             messages = _with_images(messages, self._images(images))
         if schema is not None:
-            for problem in problems(schema):
-                raise InvalidRequest(f"schema is not a JSON Schema: {problem}")
-            fields["response_format"] = response_format(schema)
+            row_format = _json_format(json.dumps(schema))
+            fields |= row_format.options
         if (merged(fields).get("n") or 1) > 1:
             raise InvalidRequest("n must be 1: a row has one answer")
-        wants_json = "response_format" in fields or self._wants_json
-        return Row(number, row_id, [*self._front, *messages], fields, wants_json)
+        return Row(number, row_id, [*self._front, *messages], fields, row_format)
 
     def _images(self, value: object) -> list[dict[str, Any]]:
         names = cast("list[object]", value) if isinstance(value, list) else [value]
@@ -112,6 +112,17 @@ class Rows:
             except OSError as error:
                 raise InvalidRequest(f"image {name} can't be read: {error.strerror}") from None
         return parts
+
+
+@lru_cache(64)
+def _json_format(schema: str) -> JsonFormat:
+    return JsonFormat(json.loads(schema))
+
+
+def _wants_json(fields: dict[str, Any]) -> bool:
+    """Whether a row has a `response_format` of its own for JSON."""
+    kind = (as_object(fields.get("response_format")) or {"type": "text"}).get("type")
+    return kind != "text"
 
 
 def _decoded(line: bytes) -> dict[str, Any]:

@@ -1,53 +1,71 @@
-"""JSON Schemas for answers, checked before anything is sent. Pure."""
+"""Answers in JSON: the schema, checked before anything is sent, and whether an answer fits it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+import json
+from typing import TYPE_CHECKING, Any
 
+from cf_gemma.errors import ConfigurationError, InvalidRequest
 from cf_gemma.jsonobject import as_object
+from cf_gemma.structured import response_format, unfenced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_TYPES: Final = ("object", "array", "string", "number", "integer", "boolean", "null")
-_WORDS: Final = ("type", "properties", "items", "enum", "const", "anyOf", "oneOf", "allOf", "$ref")
+    from jsonschema.protocols import Validator
 
 
-def response_format(schema: dict[str, Any]) -> dict[str, Any]:
-    """The option that asks for an answer of this schema."""
-    return {"type": "json_schema", "json_schema": {"name": schema.get("title") or "answer", "schema": schema}}
+class JsonFormat:
+    """The form of an answer: JSON, and perhaps a JSON Schema that it must fit.
+
+    Raises InvalidRequest for what isn't a JSON Schema, ConfigurationError where jsonschema isn't installed.
+    """
+
+    def __init__(self, schema: object = None) -> None:
+        self._validator = None if schema is None else _validator(schema)
+        self.options: dict[str, Any] = {}
+        if schema is not None:
+            self.options["response_format"] = response_format(as_object(schema) or {})
+        """The parameters that ask for it."""
+
+    def read(self, text: str) -> Any:
+        """The value in an answer's text. Raises ValueError, which says what is wrong with it."""
+        try:
+            value = json.loads(unfenced(text))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"the answer is not JSON: {error}") from None
+        if self._validator is not None:
+            _check(self._validator, value)
+        return value
 
 
-def problems(schema: object, path: str = "/") -> Iterator[str]:
-    """What is wrong with a schema, as far as its structure tells."""
-    if isinstance(schema, bool) and path != "/":
-        return
+def _validator(schema: object) -> Validator:
+    try:
+        from jsonschema.exceptions import SchemaError
+        from jsonschema.validators import Draft202012Validator, validator_for
+        from referencing import Registry
+    except ImportError:
+        raise ConfigurationError("jsonschema is missing; type: pip install 'cf-gemma[bulk]'") from None
     fields = as_object(schema)
     if fields is None:
-        yield f"{path} must be an object"
-        return
-    if path == "/" and not fields.keys() & set(_WORDS):
-        yield f"it says nothing of a value: none of {', '.join(_WORDS)}"
-    kinds = fields.get("type", [])
-    for kind in cast("list[object]", kinds) if isinstance(kinds, list) else [kinds]:
-        if kind not in _TYPES:
-            yield f"{path}type must be one of {', '.join(_TYPES)}"
-    for name in ("required", "enum", "anyOf", "oneOf", "allOf"):
-        if not isinstance(fields.get(name, []), list):
-            yield f"{path}{name} must be a list"
-            return
-    yield from _inner_problems(fields, path)
+        raise InvalidRequest("schema is not a JSON Schema: it must be an object")
+    validator: type[Validator] = validator_for(fields, Draft202012Validator)
+    if not fields.keys() & validator.VALIDATORS.keys():
+        raise InvalidRequest(f"schema is not a JSON Schema: it has none of {', '.join(_USUAL)}")
+    try:
+        validator.check_schema(fields)
+    except SchemaError as error:
+        raise InvalidRequest(f"schema is not a JSON Schema: {error.json_path}: {error.message}") from None
+    return validator(fields, registry=Registry())  # an empty one: references are not fetched from the web
 
 
-def _inner_problems(schema: dict[str, Any], path: str) -> Iterator[str]:
-    for name in ("properties", "$defs"):
-        inner = as_object(schema.get(name, {}))
-        if inner is None:
-            yield f"{path}{name} must be an object"
-        for key, value in (inner or {}).items():
-            yield from problems(value, f"{path}{name}/{key}/")
-    if "items" in schema:
-        yield from problems(schema["items"], f"{path}items/")
-    for name in ("anyOf", "oneOf", "allOf"):
-        for place, value in enumerate(cast("list[object]", schema.get(name, []))):
-            yield from problems(value, f"{path}{name}/{place}/")
+def _check(validator: Validator, value: Any) -> None:
+    from referencing.exceptions import Unresolvable
+
+    try:
+        error = next(iter(validator.iter_errors(value)), None)
+    except Unresolvable as error:
+        raise ValueError(f"the schema has a reference that leads nowhere: {error.ref}") from None
+    if error is not None:
+        raise ValueError(f"the answer doesn't fit the schema: {error.json_path}: {error.message}")
+
+
+_USUAL = ("type", "properties", "items", "enum", "const", "anyOf", "oneOf", "allOf", "$ref")

@@ -26,7 +26,9 @@ class Tally:
     answered: int = 0
     """Rows with a price in the whole output."""
     cost: float = 0.0
-    """US dollars of the whole output."""
+    """US dollars: those in the output from earlier runs, and whatever this one pays, written or not."""
+    waiting: str = ""
+    """Why no request goes out just now; "" while they do."""
     stopped: str = ""
     """Why the run ended, or ends, before the input did."""
 
@@ -43,12 +45,12 @@ class Tally:
         """Counts a line of the output."""
         if earlier:
             self.earlier += 1
+            self.cost += record["cost"] or 0.0
         else:
             self.done += 1
             self.tokens += record["usage"]["total_tokens"] if record["usage"] else 0
         self.failed += record["error"] is not None
         self.answered += record["cost"] is not None
-        self.cost += record["cost"] or 0.0
 
     @property
     def missing(self) -> int:

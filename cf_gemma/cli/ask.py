@@ -133,12 +133,20 @@ def _streamed(gemma: cf_gemma.Gemma, messages: list[dict[str, Any]], *, reasonin
 
 
 def _json(gemma: cf_gemma.Gemma, messages: list[dict[str, Any]], schema: dict[str, Any]) -> cf_gemma.Completion:
-    from cf_gemma.bulk.schema import response_format
+    from cf_gemma.bulk.schema import JsonFormat
 
-    completion = gemma.chat(messages, response_format=response_format(schema))
+    wanted = JsonFormat(schema)
+    completion = gemma.chat(messages, **wanted.options)
     try:
-        typer.echo(json.dumps(json.loads(completion.text), ensure_ascii=False))
+        try:
+            value = wanted.read(completion.text)
+        except ValueError:
+            if completion.finish_reason == "length":
+                raise
+            completion = gemma.chat(messages, **wanted.options)
+            value = wanted.read(completion.text)
     except ValueError as error:
-        typer.echo(f"cf-gemma ask: the answer is not JSON ({error}): {completion.text}", err=True)
+        typer.echo(f"cf-gemma ask: {error}: {completion.text}", err=True)
         raise typer.Exit(CUT_OFF if completion.finish_reason == "length" else 1) from None
+    typer.echo(json.dumps(value, ensure_ascii=False))
     return completion

@@ -112,7 +112,8 @@ class Display:
         tally = self._tally
         rate = 60 * tally.done / max(time.monotonic() - self._begin, 0.001)
         failed = f"  {tally.failed:,} failed" if tally.failed else ""
-        return f"{rate:,.0f} rows/min  {tally.tokens:,} tokens  ${tally.cost:.4f}{failed}"
+        waiting = f"  {tally.waiting}" if tally.waiting else ""
+        return f"{rate:,.0f} rows/min  {tally.tokens:,} tokens  ${tally.cost:.4f}{failed}{waiting}"
 
     def summary(self, output: str) -> str:
         """The end, in a line or two."""

@@ -28,8 +28,8 @@ def reply(body: dict[str, Any]) -> Reply | Fault:
     """Echoes what was said last, after a thought; some words bring trouble, and a schema an object."""
     content = body["messages"][-1]["content"]
     text: str = content if isinstance(content, str) else content[-1]["text"]
-    if text == "busy":
-        return Fault.of(3040)
+    if text == "broken":
+        return Fault.of(3050)
     if text == "quota":
         return Fault.of(4006)
     if text == "refused":
@@ -37,7 +37,8 @@ def reply(body: dict[str, Any]) -> Reply | Fault:
     if text == "endless":
         return Reply("", reasoning=" ".join(["hm"] * 50))
     if "response_format" in body:
-        return Reply("no JSON" if text == "bad" else json.dumps({"said": text}))
+        answers = {"bad": "no JSON", "fenced": '```json\n{"said": "fenced"}\n```', "misfit": '{"said": 1}'}
+        return Reply(answers.get(text, json.dumps({"said": text})))
     return Reply(f"You said: {text}", reasoning="Let me think.")
 
 

@@ -65,6 +65,11 @@ def test_json(shell: Shell, tmp_path: Path) -> None:
     result = shell.run("ask", "Why?", "--json-schema", schema)
     assert json.loads(result.stdout) == {"said": "Why?"}
     assert shell.emulator.requests[-1].json["response_format"]["json_schema"]["name"] == "speech"
+    assert json.loads(shell.run("ask", "fenced", "--json-schema", schema).stdout) == {"said": "fenced"}
+    shell.emulator.requests.clear()
+    result = shell.run("ask", "misfit", "--json-schema", schema, code=1)
+    assert "doesn't fit the schema: $.said" in result.stderr
+    assert len(shell.emulator.requests) == 2, "it is asked for once more"
     result = shell.run("ask", "bad", "--json-schema", schema, code=1)
     assert "the answer is not JSON" in result.stderr
     assert result.stdout == ""

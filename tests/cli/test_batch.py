@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from cf_gemma.model import PRICE
 from tests.cli.files import FAST, MODES, png, prompts, read, write
 
 if TYPE_CHECKING:
@@ -93,12 +94,12 @@ def test_bad_lines(shell: Shell, source: Path, output: Path, mode: str) -> None:
 @MODES
 def test_rows_that_fail_and_their_second_chance(shell: Shell, source: Path, output: Path, mode: str) -> None:
     """A failed row has a typed error, the others don't mind, and --retry-failed runs the failed ones only."""
-    write(source, [{"id": "a", "prompt": "a"}, {"id": "b", "prompt": "busy"}, {"id": "c", "prompt": "refused"}])
+    write(source, [{"id": "a", "prompt": "a"}, {"id": "b", "prompt": "broken"}, {"id": "c", "prompt": "refused"}])
     result = shell.run("batch", source, "-o", output, "--mode", mode, *FAST, code=1)
     assert "2 failed" in result.stderr
     found = read(output)
-    assert found["b"]["error"]["type"] == "CapacityExceeded"
-    assert found["b"]["error"]["code"] == 3040
+    assert found["b"]["error"]["type"] == "ServerError"
+    assert found["b"]["error"]["code"] == 3050
     assert found["c"]["error"]["type"] == "BadRequest"
     write(source, [{"id": "a", "prompt": "a"}, {"id": "b", "prompt": "well"}, {"id": "c", "prompt": "refused"}])
     shell.emulator.requests.clear()
@@ -115,9 +116,15 @@ def test_what_is_not_the_answer_that_was_wanted(shell: Shell, source: Path, outp
     """An answer that isn't JSON, and thinking that ate the room, are failures that keep what was said and paid."""
     schema = tmp_path / "schema.json"
     schema.write_text('{"type": "object", "properties": {"said": {"type": "string"}}}')
-    write(source, [{"prompt": "ok"}, {"prompt": "bad"}])
+    write(source, [{"prompt": "ok"}, {"prompt": "bad"}, {"prompt": "fenced"}, {"prompt": "misfit"}])
     shell.run("batch", source, "-o", output, "--schema", schema, *FAST, code=1)
     found = read(output)
+    assert found[3]["parsed"] == {"said": "fenced"}
+    assert found[4]["error"]["message"] == "the answer doesn't fit the schema: $.said: 1 is not of type 'string'"
+    assert (found[4]["parsed"], found[4]["text"]) == (None, '{"said": 1}')
+    asked = sorted(text for request in shell.emulator.requests for text in prompts(request.json))
+    assert asked == ["bad", "bad", "fenced", "misfit", "misfit", "ok"], "what doesn't fit is asked for once more"
+    assert found[4]["cost"] == 2 * found[4]["usage"]["neurons"] * PRICE.neurons / 1_000, "both times are paid"
     assert found[1]["parsed"] == {"said": "ok"}
     assert (found[2]["error"]["type"], found[2]["text"]) == ("InvalidJSON", "no JSON")
     assert found[2]["cost"] > 0

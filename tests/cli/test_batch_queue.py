@@ -89,7 +89,7 @@ def test_a_second_chance_after_a_run_that_stopped(
 ) -> None:
     """A run that stopped, and to which the queue owes nothing, can be gone on with in every manner."""
     monkeypatch.setattr("cf_gemma.bulk.queued.CHUNK_ROWS", 2)
-    write(source, [{"prompt": text} for text in ("a", "busy", "c", "d")])
+    write(source, [{"prompt": text} for text in ("a", "broken", "c", "d")])
     options = ("batch", source, "-o", output, *ONE_AT_A_TIME)
     shell.run(*options, "--max-cost", "1e-9", code=3)
     assert {line: record["error"] is None for line, record in read(output).items()} == {1: True, 2: False}
@@ -100,7 +100,7 @@ def test_a_second_chance_after_a_run_that_stopped(
     assert {line: record["text"] for line, record in read(output).items()} == {1: "You said: a", 2: "You said: well"}
     shell.run(*options, "--resume")
     assert len(read(output)) == 4
-    assert asked(shell.emulator) == Counter(["a", "busy", "well", "c", "d"])
+    assert asked(shell.emulator) == Counter(["a", "broken", "well", "c", "d"])
 
 
 def test_a_second_chance_while_the_queue_still_has_the_first(
@@ -108,23 +108,23 @@ def test_a_second_chance_while_the_queue_still_has_the_first(
 ) -> None:
     """--retry-failed hands a failed row over again, though a receipt still tells what came of it the first time."""
     write(source, [{"prompt": text} for text in ("a", "well")])
-    handle = hand_over(shell.emulator, {1: "a", 2: "busy"})
+    handle = hand_over(shell.emulator, {1: "a", 2: "broken"})
     keep(receipts, [handle])
     shell.run("batch", source, "-o", output, *ONE_AT_A_TIME, code=1)
     keep(receipts, [handle])
     shell.run("batch", source, "-o", output, *ONE_AT_A_TIME, "--retry-failed")
     assert {line: record["text"] for line, record in read(output).items()} == {1: "You said: a", 2: "You said: well"}
-    assert asked(shell.emulator) == Counter(["a", "busy", "well"])
+    assert asked(shell.emulator) == Counter(["a", "broken", "well"])
 
 
 def test_a_second_chance_that_was_killed(shell: Shell, source: Path, output: Path, receipts: Path) -> None:
     """Of a row that was handed over twice, what came of it the second time is written, and only that."""
     write(source, [{"prompt": text} for text in ("a", "well")])
-    first, second = (hand_over(shell.emulator, rows) for rows in ({1: "a", 2: "busy"}, {2: "well"}))
+    first, second = (hand_over(shell.emulator, rows) for rows in ({1: "a", 2: "broken"}, {2: "well"}))
     keep(receipts, [first, second])
     shell.run("batch", source, "-o", output, *ONE_AT_A_TIME)
     assert {line: record["text"] for line, record in read(output).items()} == {1: "You said: a", 2: "You said: well"}
-    assert asked(shell.emulator) == Counter(["a", "busy", "well"])
+    assert asked(shell.emulator) == Counter(["a", "broken", "well"])
 
 
 @pytest.mark.parametrize("how", ["--resume", "--retry-failed"])
@@ -132,7 +132,7 @@ def test_going_on_without_the_queue_is_refused(
     shell: Shell, source: Path, output: Path, receipts: Path, how: str
 ) -> None:
     """Rows that the queue has would be paid for twice, so --mode queue is asked for, and nothing is touched."""
-    write(source, [{"prompt": text} for text in ("a", "busy")])
+    write(source, [{"prompt": text} for text in ("a", "broken")])
     shell.run("batch", source, "-o", output, *FAST, code=1)
     before, sent = output.read_bytes(), len(shell.emulator.requests)
     receipts.write_text("x")

@@ -35,7 +35,7 @@ def test_strict(shell: Shell, source: Path, output: Path) -> None:
         (["in.jsonl", "-o", "/dev/null", "--overwrite"], "must be a file"),
         (["/dev/null", "-o", "new.jsonl"], "must be a file"),
         (["in.jsonl", "-o", "new.jsonl", "--schema", "nowhere.json"], "can't be read"),
-        (["in.jsonl", "-o", "new.jsonl", "--schema", "in.jsonl"], "says nothing of a value"),
+        (["in.jsonl", "-o", "new.jsonl", "--schema", "in.jsonl"], "it has none of type, properties"),
         (["in.jsonl", "-o", "new.jsonl", "--schema", "there.jsonl"], "can't be read"),
         (["in.jsonl", "-o", "new.jsonl", "--temperature", "9"], "temperature"),
         (["in.jsonl", "-o", "new.jsonl", "--model", "../x"], "model"),
