@@ -48,6 +48,8 @@ class _Model(Generic[AnyHttpClient]):
         wire_streaming: bool | Literal["auto"] = "auto",
         default_headers: Mapping[str, str] | None = None,
         inline_image_urls: bool = False,
+        readable_tools: bool = True,
+        schema_in_prompt: bool = True,
         deadline: float | None = None,
         http_client: AnyHttpClient | None = None,
         **options: Unpack[Options],
@@ -64,6 +66,8 @@ class _Model(Generic[AnyHttpClient]):
             wire_streaming=wire_streaming,
             default_headers=default_headers,
             deadline=deadline,
+            readable_tools=readable_tools,
+            schema_in_prompt=schema_in_prompt,
         )
         self._options = merged(options)
         self._http_client = http_client
@@ -111,6 +115,10 @@ class Gemma(_Model["HttpClient"]):
         default_headers: Headers of every request, such as `cf-aig-cache-ttl`.
         inline_image_urls: Whether images on the web are fetched and sent along; otherwise their URLs are refused, since
             the service takes none. https only, from public addresses only, 10 MB at most, redirects not followed.
+        readable_tools: Whether tools go out in the form that Gemma's chat template prints: references written out, a
+            type for each field, and in the descriptions whatever it leaves out. False sends them as they are.
+        schema_in_prompt: Whether the schema of a structured answer stands in the system turn, too: a `response_format`
+            alone binds the model without a word to it.
         deadline: Seconds from the beginning of a call in which an attempt may begin, waits included; None for no limit.
             An attempt that has begun isn't cut, but given up after a silence of `timeout`, or of this if it is less.
         http_client: An `httpx.Client` to use instead of our own; it stays yours to close.

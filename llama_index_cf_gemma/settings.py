@@ -55,6 +55,10 @@ class GemmaSettings(FunctionCallingLLM):
     inline_image_urls: bool = Field(default=False, frozen=True)
     """Whether an `ImageBlock(url=…)` on the web is fetched and sent along: https, public addresses and 10 MB at most.
     Otherwise it is refused, since the service takes no URLs."""
+    readable_tools: bool = Field(default=True, frozen=True)
+    """Whether tools go out in the form that Gemma's chat template prints; False sends them as they are."""
+    schema_in_prompt: bool = Field(default=True, frozen=True)
+    """Whether the schema of a structured answer is shown to the model, too, which it else is only bound by."""
     http_client: Any = Field(default=None, frozen=True, exclude=True, repr=False)
     """An httpx.Client to use."""
     async_http_client: Any = Field(default=None, frozen=True, exclude=True, repr=False)

@@ -12,6 +12,7 @@ from cf_gemma.jsonobject import as_object
 from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
 from cf_gemma.request.messages import wire_messages
 from cf_gemma.request.parameters import LIMITS, check_within
+from cf_gemma.request.tools import forced_name, set_tools
 from cf_gemma.settings import Settings, checked_headers
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def build(
     url = settings.url(model)
     if not url.endswith(f"/run/{model}"):
         body["model"] = model
-    _set_tools(body)
+    set_tools(body, written_out=settings.readable_tools)
     _set_thinking(body, parameters.get("thinking"))
     _set_response_format(body)
     if settings.account_id is not None:
@@ -126,45 +127,6 @@ def _input(
     if settings.endpoint != "run":
         raise InvalidRequest('a prompt goes to endpoint="run" only; pass messages')
     return {"prompt": prompt}
-
-
-def _set_tools(body: dict[str, Any]) -> None:
-    """No empty list of tools, and the enforced form of `required` where there is one: with a single tool."""
-    tools = body.get("tools")
-    if not tools:
-        for name in ("tools", "tool_choice", "parallel_tool_calls"):
-            body.pop(name, None)
-        return
-    names = [_checked_tool(tool, f"tools[{place}]") for place, tool in enumerate(tools)]
-    choice = body.get("tool_choice")
-    if choice == "required" and len(names) == 1:
-        body["tool_choice"] = {"type": "function", "function": {"name": names[0]}}
-    elif (named := _forced_name(choice)) is not None and named not in names:
-        raise InvalidRequest(f"tool_choice names {named}, which is not among the tools: {', '.join(names)}")
-
-
-def _checked_tool(tool: Any, place: str) -> str:
-    """The tool's name."""
-    given = as_object(tool) or {}
-    kind = given.get("type")
-    function = (as_object(given.get(kind)) or {}) if kind in ("function", "custom") else {}
-    name = function.get("name")
-    if not isinstance(name, str) or not name:
-        raise InvalidRequest(f'{place} must be {{"type": "function", "function": {{"name": …, "parameters": …}}}}')
-    if not isinstance(function.get("description", ""), str):
-        raise InvalidRequest(f"{place}: description must be a text")
-    return name
-
-
-def _forced_name(choice: object) -> str | None:
-    """The function that a tool choice names; None for the other forms."""
-    given = as_object(choice) or {}
-    if given.get("type") != "function":
-        return None
-    name = (as_object(given.get("function")) or {}).get("name")
-    if not isinstance(name, str):
-        raise InvalidRequest('tool_choice must be {"type": "function", "function": {"name": …}}')
-    return name
 
 
 def _set_thinking(body: dict[str, Any], thinking: bool | None) -> None:
@@ -216,7 +178,7 @@ def _choices(body: dict[str, Any]) -> int:
 
 def _requires_call(body: dict[str, Any]) -> bool:
     choice = body.get("tool_choice")
-    return choice == "required" or _forced_name(choice) is not None
+    return choice == "required" or forced_name(choice) is not None
 
 
 def _within_window(body: dict[str, Any], pictures: list[str]) -> bytes:
