@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     Messages = str | Sequence[Mapping[str, Any]] | None
 
 AnyHttpClient = TypeVar("AnyHttpClient")
+
+_log = logging.getLogger("cf_gemma")
 
 
 class _Model(Generic[AnyHttpClient]):
@@ -87,7 +90,10 @@ class _Model(Generic[AnyHttpClient]):
     def _request(
         self, messages: Messages, prompt: str | None, options: Mapping[str, Any], *, stream: bool | None = None
     ) -> HttpRequest:
-        return build(self.settings, messages, merged(self._options, options), prompt=prompt, stream=stream)
+        request = build(self.settings, messages, merged(self._options, options), prompt=prompt, stream=stream)
+        if request.left_out:
+            _log.debug("not sent, since it can't be, and is past: %s", "; ".join(request.left_out))
+        return request
 
 
 class Gemma(_Model["HttpClient"]):

@@ -55,6 +55,8 @@ class HttpRequest:
     """How many answers were asked for."""
     repeatable: bool = True
     """Whether it may be sent again when nobody knows if the service acted on it."""
+    left_out: tuple[str, ...] = ()
+    """A line for each thing in the conversation's past that the model doesn't take, and that isn't sent."""
 
 
 def build(
@@ -78,7 +80,8 @@ def build(
         InvalidRequest: It can't be sent.
         ConfigurationError: A header or the model id is malformed.
     """
-    body = _input(settings, messages, prompt)
+    left_out: list[str] = []
+    body = _input(settings, messages, prompt, left_out)
     body.update((name, value) for name, value in parameters.items() if name not in _OURS)
     model = parameters.get("model", MODEL)
     url = settings.url(model)
@@ -110,16 +113,17 @@ def build(
         stream=stream,
         requires_call=_requires_call(body),
         choices=_choices(body),
+        left_out=tuple(left_out),
     )
 
 
 def _input(
-    settings: Settings, messages: str | Sequence[Mapping[str, Any]] | None, prompt: str | None
+    settings: Settings, messages: str | Sequence[Mapping[str, Any]] | None, prompt: str | None, left_out: list[str]
 ) -> dict[str, Any]:
     if prompt is None:
         if messages is None:
             raise InvalidRequest("pass messages, or a prompt")
-        return {"messages": wire_messages(messages)}
+        return {"messages": wire_messages(messages, left_out)}
     if messages is not None:
         raise InvalidRequest("pass messages or a prompt, not both")
     if not prompt:
