@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 AnyHttpClient = TypeVar("AnyHttpClient")
 
+_log = logging.getLogger("cf_gemma")
+
 
 class _Model(Generic[AnyHttpClient]):
     """What both clients share: checked settings and parameters, and requests made of them."""
@@ -50,6 +53,8 @@ class _Model(Generic[AnyHttpClient]):
         wire_streaming: bool | Literal["auto"] = "auto",
         default_headers: Mapping[str, str] | None = None,
         inline_image_urls: bool = False,
+        readable_tools: bool = True,
+        schema_in_prompt: bool = True,
         deadline: float | None = None,
         http_client: AnyHttpClient | None = None,
         **options: Unpack[Options],
@@ -66,6 +71,8 @@ class _Model(Generic[AnyHttpClient]):
             wire_streaming=wire_streaming,
             default_headers=default_headers,
             deadline=deadline,
+            readable_tools=readable_tools,
+            schema_in_prompt=schema_in_prompt,
         )
         for name in options.keys() - RULES:
             raise unknown_setting(type(self).__name__, name, (*SETTING_NAMES, "http_client", *RULES))
@@ -99,7 +106,10 @@ class _Model(Generic[AnyHttpClient]):
     def _request(
         self, messages: Messages, prompt: str | None, options: Mapping[str, Any], *, stream: bool | None = None
     ) -> HttpRequest:
-        return build(self.settings, messages, merged(self._options, options), prompt=prompt, stream=stream)
+        request = build(self.settings, messages, merged(self._options, options), prompt=prompt, stream=stream)
+        if request.left_out:
+            _log.debug("not sent, since it can't be, and is past: %s", "; ".join(request.left_out))
+        return request
 
 
 class Gemma(_Model["HttpClient"]):
@@ -127,6 +137,10 @@ class Gemma(_Model["HttpClient"]):
         default_headers: Headers of every request, such as `cf-aig-cache-ttl`.
         inline_image_urls: Whether images on the web are fetched and sent along; otherwise their URLs are refused, since
             the service takes none. https only, from public addresses only, 10 MB at most, redirects not followed.
+        readable_tools: Whether tools go out in the form that Gemma's chat template prints: references written out, a
+            type for each field, and in the descriptions whatever it leaves out. False sends them as they are.
+        schema_in_prompt: Whether the schema of a structured answer stands in the system turn, too: a `response_format`
+            alone binds the model without a word to it.
         deadline: Seconds from the beginning of a call in which an attempt may begin, waits included; None for no limit.
             An attempt that has begun isn't cut, but given up after a silence of `timeout`, or of this if it is less.
         http_client: An `httpx.Client` to use instead of our own; it stays yours to close.

@@ -60,6 +60,10 @@ class GemmaFields(BaseModel):
     """Headers for every request, such as `cf-aig-cache-ttl`. Secret: neither shown nor saved."""
     inline_image_urls: bool = False
     """Whether images on the web are fetched and sent along; else their URLs are refused. https, public hosts only."""
+    readable_tools: bool = True
+    """Whether tools go out in the form that Gemma's chat template prints; False leaves them as they are."""
+    schema_in_prompt: bool = True
+    """Whether the schema of a structured answer is shown to the model, too, which it else is only bound by."""
 
     temperature: float | None = None
     """Randomness, 0 to 2. The service's default is 1."""

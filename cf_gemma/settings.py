@@ -44,6 +44,8 @@ SETTING_NAMES: Final = (
     "wire_streaming",
     "default_headers",
     "inline_image_urls",
+    "readable_tools",
+    "schema_in_prompt",
 )
 """What a client is made of, besides an HTTP client and the parameters of its calls. Adapters have fields so named."""
 
@@ -101,6 +103,10 @@ class Settings:
     wire_streaming: bool | Literal["auto"]
     deadline: float | None = None
     """Seconds from the call's beginning after which no attempt begins; no silence is longer, either."""
+    readable_tools: bool = True
+    """Whether tools go out in the form that Gemma's chat template prints."""
+    schema_in_prompt: bool = True
+    """Whether the schema of a structured answer is shown to the model, too."""
 
     @classmethod
     def resolve(
@@ -117,6 +123,8 @@ class Settings:
         wire_streaming: bool | str = "auto",
         default_headers: Mapping[str, str] | None = None,
         deadline: float | None = None,
+        readable_tools: bool = True,
+        schema_in_prompt: bool = True,
         environ: Mapping[str, str] = os.environ,
     ) -> Self:
         """Settings from arguments, each of which beats its environment variable."""
@@ -146,6 +154,8 @@ class Settings:
             max_retries=_retries(max_retries),
             wire_streaming=wire_streaming,
             deadline=end,
+            readable_tools=readable_tools,
+            schema_in_prompt=schema_in_prompt,
         )
 
     @property

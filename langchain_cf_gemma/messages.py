@@ -5,7 +5,6 @@ The client below takes it from here: it keeps reasoning where the model reads it
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from langchain_core.messages import (
@@ -19,7 +18,7 @@ from langchain_core.messages import (
 )
 
 from cf_gemma.errors import InvalidRequest
-from langchain_cf_gemma.parts import as_json, text_of, to_part, to_tool_part, unsupported
+from langchain_cf_gemma.parts import as_json, text_of, to_part, to_tool_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,37 +28,22 @@ if TYPE_CHECKING:
 WireMessage: TypeAlias = "dict[str, Any]"
 
 _REASONING = ("reasoning", "thinking")
-_NOT_TEXT = frozenset(
-    {
-        *_REASONING,
-        "redacted_thinking",
-        "tool_use",
-        "tool_call",
-        "tool_call_chunk",
-        "invalid_tool_call",
-        "function_call",
-        "input_json_delta",
-        "server_tool_call",
-        "server_tool_call_chunk",
-        "server_tool_result",
-        "server_tool_use",
-        "mcp_tool_use",
-        "non_standard",
-    }
-)
-"""Blocks of an assistant turn that are sent elsewhere (as tool calls, as reasoning), or are another provider's own."""
-_RESULT_ELSEWHERE = "_tool_result"
-"""How Anthropic's blocks end that hold what a tool of its own gave: `web_search_tool_result` and its like."""
+_CALLS = frozenset({"tool_use", "tool_call"})
+_ELSEWHERE = _CALLS | {*_REASONING, "tool_call_chunk", "invalid_tool_call", "function_call", "input_json_delta"}
+"""Blocks of an assistant turn that are sent elsewhere: as reasoning, and as tool calls."""
 
 
 def to_wire(messages: Iterable[BaseMessage]) -> list[WireMessage]:
     """The request's `messages`.
 
+    Content that the model doesn't take goes along as what it is: the client below knows what to make of it.
+
     Raises:
         InvalidRequest: A message that can't be sent, such as a RemoveMessage.
-        UnsupportedContent: Content other than text and images.
     """
-    return [_translated(message) for message in _unpacked(messages)]
+    unpacked = list(_unpacked(messages))
+    answered = {message.tool_call_id for message in unpacked if isinstance(message, ToolMessage)}
+    return [_translated(message, answered) for message in unpacked]
 
 
 def reasoning_of(message: AIMessage) -> str:
@@ -70,7 +54,8 @@ def reasoning_of(message: AIMessage) -> str:
     if isinstance(message.content, str):
         return ""
     blocks = [block for block in _blocks(message) if not isinstance(block, str) and block.get("type") in _REASONING]
-    return "".join(block.get(block["type"]) or "" for block in blocks)
+    texts = (block.get(block["type"]) for block in blocks)
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _unpacked(messages: Iterable[BaseMessage]) -> Iterator[BaseMessage]:
@@ -95,12 +80,12 @@ def _unpacked(messages: Iterable[BaseMessage]) -> Iterator[BaseMessage]:
             yield message.model_copy(update={"content": rest})
 
 
-def _translated(message: BaseMessage) -> WireMessage:
+def _translated(message: BaseMessage, answered: set[str]) -> WireMessage:
     match message:
         case HumanMessage():
             wire: WireMessage = {"role": "user", "content": _content(message)}
         case AIMessage():
-            wire = _assistant(message)
+            wire = _assistant(message, answered)
         case ToolMessage():
             wire = {"role": "tool", "tool_call_id": message.tool_call_id, "content": _result(message)}
         case SystemMessage():
@@ -129,58 +114,55 @@ def _result(message: ToolMessage) -> str | list[Part]:
     content = message.content if isinstance(message.content, str) else [to_tool_part(b) for b in _blocks(message)]
     if message.status != "error" or message.text.lower().startswith("error"):
         return content
-    return f"Error: {content}" if isinstance(content, str) else [to_part("Error: "), *content]
+    return f"Error: {content}" if isinstance(content, str) else [to_part("Error:"), *content]
 
 
-def _assistant(message: AIMessage) -> WireMessage:
-    content = message.content
-    text = content if isinstance(content, str) else "".join(_assistant_text(message))
-    wire: WireMessage = {"role": "assistant", "content": text}
-    if calls := list(_tool_calls(message)):
+def _assistant(message: AIMessage, answered: set[str]) -> WireMessage:
+    wire: WireMessage = {"role": "assistant", "content": _said(message)}
+    if calls := list(_tool_calls(message, answered)):
         wire["tool_calls"] = calls
     if reasoning := reasoning_of(message):
         wire["reasoning_content"] = reasoning
     return wire
 
 
-def _assistant_text(message: AIMessage) -> Iterator[str]:
+def _said(message: AIMessage) -> str | list[Part]:
+    """The text of an answer, in parts where there is more in it that is sent nowhere else.
+
+    A block may be a piece of a sentence, as where citations cut it: those that a blank parts need no line end.
+    """
+    if isinstance(message.content, str):
+        return message.content
+    text = ""
+    others: list[Part] = []
     for block in _blocks(message):
-        text = text_of(block)
-        if text is not None:
-            yield text
-        elif isinstance(block, dict):
-            kind = block.get("type")
-            if kind not in _NOT_TEXT and not str(kind).endswith(_RESULT_ELSEWHERE):
-                raise unsupported(kind)
+        piece = text_of(block)
+        if piece:
+            glued = text and not (text[-1].isspace() or piece[0].isspace())
+            text += f"\n{piece}" if glued else piece
+        elif piece is None and isinstance(block, dict) and block.get("type") not in _ELSEWHERE:
+            others.append({"type": str(block.get("type"))})
+    return [to_part(text), *others] if others and text else others or text
 
 
-def _tool_calls(message: AIMessage) -> Iterator[WireMessage]:
-    """All calls that the message made, valid or not, each once although content blocks may repeat them."""
-    calls = [(call["id"], call["name"], _arguments(call["name"], call["args"])) for call in message.tool_calls]
-    calls += [(bad["id"], bad["name"] or "", _arguments("", bad["args"])) for bad in message.invalid_tool_calls]
+def _tool_calls(message: AIMessage, answered: set[str]) -> Iterator[WireMessage]:
+    """All calls that the message made, valid or not.
+
+    `tool_calls` decides: a call that is in the content only has been taken out, unless a result answers it.
+    """
+    calls = [(call["id"], call["name"], _arguments(call["args"])) for call in message.tool_calls]
+    calls += [(bad["id"], bad["name"] or "", _arguments(bad["args"])) for bad in message.invalid_tool_calls]
     known = {id_ for id_, _, _ in calls}
     for block in _blocks(message):
-        if isinstance(block, str) or block.get("type") not in {"tool_use", "tool_call"} or block.get("id") in known:
-            continue
-        name = block.get("name") or ""
-        calls.append((block.get("id"), name, _arguments(name, block.get("args") or block.get("input"))))
+        if isinstance(block, dict) and block.get("type") in _CALLS and (id_ := block.get("id")) in answered - known:
+            calls.append((id_, block.get("name") or "", _arguments(block.get("args") or block.get("input"))))
     for place, (id_, name, arguments) in enumerate(calls):
         yield {"id": id_ or f"call_{place}", "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def _arguments(tool: str, given: object) -> str:
-    """A call's arguments as JSON that every back-end can decode: text that isn't JSON becomes a JSON string.
-
-    Such text comes from calls that must not be executed. vLLM refuses a whole conversation in which it finds arguments
-    that it can't decode.
-    """
-    if not isinstance(given, str):
-        return as_json(given or {}, f"The arguments of a call of {tool}")
-    try:
-        json.loads(given or "{}")
-    except ValueError:
-        return json.dumps(given, ensure_ascii=False)
-    return given or "{}"
+def _arguments(given: object) -> str:
+    """A call's arguments as text; the client below makes an object of what is no JSON object."""
+    return given if isinstance(given, str) and given else as_json(given or {})
 
 
 def _blocks(message: BaseMessage) -> Sequence[Block]:

@@ -1,7 +1,7 @@
 """Content blocks of any dialect -> chat-completions content parts.
 
-Understood: LangChain v1 and v0, chat completions, and Anthropic's shapes of text and images. All else that a person may
-attach is refused with the remedy, because the model takes text and images only.
+Understood: LangChain v1 and v0, chat completions, and Anthropic's shapes of text and images. All else is passed on as
+what it is: the client below refuses it in the newest question, and elsewhere puts a line of text in its place.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import json
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from pydantic_core import to_jsonable_python
-
-from cf_gemma.errors import InvalidRequest, UnsupportedContent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,26 +23,20 @@ _MEDIA = frozenset({"audio", "input_audio", "video", "video_url", "file", "docum
 
 
 def to_part(block: Block) -> Part:
-    """The part for one block of a human message.
-
-    Raises:
-        UnsupportedContent: The block is neither text nor an image, or holds no image data.
-    """
+    """The part for one block of a human message."""
     if isinstance(block, str):
         return {"type": "text", "text": block}
     if block.get("type") in _IMAGE or str(block.get("mime_type")).startswith("image/"):
         return _image(block)
     text = text_of(block)
-    if text is None:
-        raise unsupported(block.get("type"))
-    return {"type": "text", "text": text}
+    return {"type": "text", "text": text} if text is not None else _foreign(block)
 
 
 def to_tool_part(block: Block) -> Part:
     """The part for one block of a tool's result: as `to_part`, and any other object becomes its JSON text."""
     if isinstance(block, str) or block.get("type") in _TEXT | _IMAGE | _MEDIA:
         return to_part(block)
-    return {"type": "text", "text": as_json(block, "A block of a tool's result")}
+    return {"type": "text", "text": as_json(block)}
 
 
 def text_of(block: Block) -> str | None:
@@ -63,24 +55,26 @@ def text_of(block: Block) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def as_json(value: object, what: str) -> str:
+def as_json(value: object) -> str:
     """The JSON text of a value; dates, enumerations, dataclasses and the like as Pydantic writes them.
 
-    Raises:
-        InvalidRequest: There is something in it that JSON can't hold; `what` says of what.
+    What JSON can't hold becomes the text that Python shows it by: it is part of the past, which can't be mended.
     """
     try:
         return json.dumps(value, ensure_ascii=False, default=to_jsonable_python)
-    except (TypeError, ValueError) as error:
-        raise InvalidRequest(f"{what} can't be sent as JSON: {error}") from error
+    except (TypeError, ValueError):
+        return str(value)
 
 
-def unsupported(kind: object) -> UnsupportedContent:
-    """The error for a block that can't be sent."""
-    return UnsupportedContent(
-        f"Content of type {kind!r} can't be sent: Gemma 4 on Workers AI takes text and images "
-        "(bytes, base64 or data: URLs). Turn it into text, or leave it out."
-    )
+def _foreign(block: Mapping[str, Any]) -> Part:
+    """A part that the model doesn't take: of a file its data go along, which may be text."""
+    source = mapping_of(block.get("source"))
+    data = block.get("base64") or block.get("data") or source.get("data")
+    kind = block.get("mime_type") or source.get("media_type")
+    if "file" in block or not isinstance(data, str) or not kind:
+        return {name: value for name, value in block.items() if name in ("type", "file", "url")}
+    named = {"filename": name} if (name := block.get("filename") or block.get("title")) else {}
+    return {"type": str(block.get("type")), "file": {"file_data": f"data:{kind};base64,{data}", **named}}
 
 
 def _image(block: Mapping[str, Any]) -> Part:
@@ -91,10 +85,7 @@ def _image(block: Mapping[str, Any]) -> Part:
     url = (wrapped if isinstance(wrapped, str) else image_url.get("url")) or block.get("url") or source.get("url")
     data = block.get("base64") or block.get("data") or source.get("data")
     if not (data or url):
-        raise UnsupportedContent(
-            "An image block holds no image. Give its base64 text (`base64` with `mime_type`) or a data: URL; "
-            "file ids can't be sent."
-        )
+        return {"type": "image_url", "image_url": {}}
     part: Part = {"type": "image_url", "image_url": {"url": data or url}}
     detail = image_url.get("detail") or block.get("detail") or mapping_of(block.get("extras")).get("detail")
     if detail:

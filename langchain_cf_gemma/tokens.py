@@ -34,7 +34,10 @@ def estimate_request(
 def _message(message: Mapping[str, Any], count: Callable[[str], int]) -> int:
     content = message["content"]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    tokens = TURN_TOKENS + sum(IMAGE_TOKENS if part["type"] == "image_url" else count(part["text"]) for part in parts)
+    # What is neither text nor an image isn't sent, or becomes a line.
+    texts = (part.get("text", "") for part in parts if part["type"] != "image_url")
+    images = sum(part["type"] == "image_url" for part in parts)
+    tokens = TURN_TOKENS + IMAGE_TOKENS * images + sum(map(count, texts))
     return tokens + sum(
         count(json.dumps(call["function"], ensure_ascii=False)) for call in message.get("tool_calls", ())
     )

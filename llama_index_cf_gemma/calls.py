@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from llama_index.core.base.llms.types import ToolCallBlock
 from pydantic import BaseModel
-from pydantic_core import from_json, to_json
-
-from cf_gemma.errors import InvalidRequest
+from pydantic_core import to_json
 
 if TYPE_CHECKING:
     from llama_index.core.base.llms.types import ChatMessage
@@ -21,9 +19,6 @@ def wire_calls(message: ChatMessage, *, first_number: int) -> list[dict[str, Any
     Args:
         message: An assistant message.
         first_number: A call without an id gets one made of its number in the conversation, counted from here.
-
-    Raises:
-        InvalidRequest: arguments that are not a JSON object, or a call without a name.
     """
     calls = [
         (block.tool_call_id, block.tool_name, block.tool_kwargs)
@@ -34,7 +29,7 @@ def wire_calls(message: ChatMessage, *, first_number: int) -> list[dict[str, Any
         {
             "id": call_id or f"call_{number}",
             "type": "function",
-            "function": {"name": name, "arguments": _json_object(arguments, name)},
+            "function": {"name": name, "arguments": _json_text(arguments)},
         }
         for number, (call_id, name, arguments) in enumerate(calls, first_number)
     ]
@@ -44,9 +39,7 @@ def _older(call: object) -> tuple[str | None, str, Any]:
     """A call as a dict or an SDK object, with its name and arguments under `function` or beside its id."""
     fields = _fields(call)
     function = _fields(fields["function"]) if fields.get("function") else fields
-    name = function.get("name")
-    if not name:
-        raise InvalidRequest("a tool call in the history has no name")
+    name: str = function.get("name") or ""
     for key in ("arguments", "args", "input"):
         if key in function:
             return fields.get("id"), name, function[key]
@@ -59,20 +52,11 @@ def _fields(value: object) -> Mapping[str, Any]:
     return value.model_dump() if isinstance(value, BaseModel) else vars(value)
 
 
-def _json_object(arguments: object, name: str) -> str:
-    if arguments is None or arguments == "":
-        return "{}"
-    if isinstance(arguments, Mapping):
-        return to_json(arguments).decode()
+def _json_text(arguments: object) -> str:
+    """A call's arguments as text; `cf_gemma` makes an object of what is no JSON object."""
     if isinstance(arguments, str):
-        try:
-            decoded: object = from_json(arguments)
-        except ValueError:
-            decoded = arguments
-        if decoded is None:
-            return "{}"
-        if isinstance(decoded, dict):
-            return arguments
-    raise InvalidRequest(
-        f"the call of {name!r} in the history has arguments that are not a JSON object; complete or remove it"
-    )
+        return arguments or "{}"
+    try:
+        return to_json(arguments or {}).decode()
+    except ValueError:
+        return str(arguments)

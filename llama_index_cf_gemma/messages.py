@@ -38,13 +38,10 @@ def to_wire(messages: Sequence[ChatMessage]) -> list[Wire]:
 
     - Gemma's template has one system turn, at the start: leading system messages are joined into it, and later ones
       (agents add some) become user turns that say so.
-    - A tool result without an id answers the oldest open call; one whose call is no longer in the history becomes a
-      user turn.
+    - A tool result without an id answers the oldest open call.
     - An assistant turn that says nothing (reasoning only) is left out.
-
-    Raises:
-        UnsupportedContent: audio, video, a document that isn't text.
-        InvalidRequest: a tool call outside an assistant turn, or with arguments that are not a JSON object.
+    - What the model doesn't take goes along as what it is: `cf_gemma` refuses it in the newest question, and puts a
+      line of text in its place elsewhere.
     """
     transcript = _Transcript()
     for message in messages:
@@ -100,13 +97,10 @@ class _Transcript:
             self.wire.append(turn)
 
     def tool(self, message: ChatMessage) -> None:
-        content = _content(message.blocks)
-        call = self._answered(message.additional_kwargs.get("tool_call_id"))
-        if call is None:
-            self._user("Result of an earlier tool call:", content)
-        else:
-            call_id, name = call
-            self.wire.append({"role": "tool", "tool_call_id": call_id, "name": name, "content": content})
+        id_: str | None = message.additional_kwargs.get("tool_call_id")
+        call_id, name = self._answered(id_) or (id_ or "unknown", None)
+        turn = {"role": "tool", "tool_call_id": call_id, "name": name, "content": _content(message.blocks)}
+        self.wire.append(turn if name else {**turn, "name": message.additional_kwargs.get("name")})
 
     def _user(self, title: str, content: str | list[Wire]) -> None:
         titled = f"{title}\n{content}" if isinstance(content, str) else [_text(title), *content]
@@ -119,9 +113,16 @@ class _Transcript:
         return None
 
 
+def _sendable(block: BaseContentBlock) -> list[Wire]:
+    try:
+        return _parts(block)
+    except (InvalidRequest, OSError) as error:  # also of a file that isn't there any more
+        return [{"type": "unsupported", "reason": error.message if isinstance(error, InvalidRequest) else str(error)}]
+
+
 def _content(blocks: Iterable[BaseContentBlock]) -> str | list[Wire]:
     """One text where there is nothing but text, joined as `ChatMessage.content` joins it; else the parts."""
-    parts = [part for block in blocks for part in _parts(block)]
+    parts = [part for block in blocks for part in _sendable(block)]
     if all(part["type"] == "text" for part in parts):
         return "\n".join(part["text"] for part in parts)
     return [part for part in parts if part.get("text") != ""]

@@ -87,6 +87,9 @@ def tool_selections(response: ChatResponse, *, error_on_no_tool_call: bool) -> l
 def _spec(tool: BaseTool, *, strict: bool | None) -> dict[str, Any]:
     spec = tool.metadata.to_openai_tool(skip_length_check=True)
     function: dict[str, Any] = {key: value for key, value in spec["function"].items() if value is not None}
+    if tool.metadata.fn_schema is not None and "$ref" in (schema := tool.metadata.fn_schema.model_json_schema()):
+        # A class that has itself among its fields is a reference, which LlamaIndex leaves out.
+        function["parameters"] = schema
     if strict is not None:
         function["strict"] = strict
     if strict:

@@ -1,4 +1,7 @@
-"""What holds for every test: no credentials and no proxies of the machine, no call out of it, no time limits."""
+"""What holds for every test: no credentials and no proxies of the machine, no call out of it, no time limits.
+
+And whatever the product sends to an emulator, which checks it against the published schema, the model can read.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from cf_gemma.emulator.service import Service
 
+from tests.request.template import flaws
 from tests.transport.callers import AsyncCaller, Caller, SyncCaller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from starlette.requests import Request
 
 hypothesis.settings.register_profile("busy machine", deadline=None)
 hypothesis.settings.load_profile("busy machine")
@@ -35,6 +42,23 @@ def pytest_configure() -> None:
 def _neutral_environment() -> None:
     for name in [name for name in os.environ if _OF_THE_MACHINE.fullmatch(name)]:
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _readable_requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Google's template prints every request that the product sends to an emulator in this process."""
+    unreadable: list[str] = []
+    record = Service._record
+
+    def judging(service: Service, request: Request, raw: bytes) -> object:
+        payload = record(service, request, raw)
+        if request.headers.get("user-agent", "").startswith("cf-gemma/") and isinstance(payload, dict):
+            unreadable.extend(flaw for body in payload.get("requests", [payload]) for flaw in flaws(body))
+        return payload
+
+    monkeypatch.setattr(Service, "_record", judging)
+    yield
+    assert unreadable == []
 
 
 @pytest.fixture(params=[SyncCaller, AsyncCaller], ids=["sync", "async"])

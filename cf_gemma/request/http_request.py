@@ -12,6 +12,7 @@ from cf_gemma.jsonobject import as_object
 from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
 from cf_gemma.request.messages import wire_messages
 from cf_gemma.request.parameters import LIMITS
+from cf_gemma.request.tools import forced_name, set_tools
 from cf_gemma.settings import Settings, checked_headers
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class HttpRequest:
     """The tools that may be called: by name, the JSON schema of the parameters."""
     repeatable: bool = True
     """Whether it may be sent again when nobody knows if the service acted on it."""
+    left_out: tuple[str, ...] = ()
+    """A line for each thing in the conversation's past that the model doesn't take, and that isn't sent."""
 
     def unstreamed(self) -> HttpRequest:
         """The same request, for an answer in one piece."""
@@ -89,13 +92,14 @@ def build(
         InvalidRequest: It can't be sent.
         ConfigurationError: A header or the model id is malformed.
     """
-    body = _input(settings, messages, prompt)
+    left_out: list[str] = []
+    body = _input(settings, messages, prompt, left_out)
     body.update((name, value) for name, value in parameters.items() if name not in _OURS)
     model = parameters.get("model", MODEL)
     url = settings.url(model)
     if not url.endswith(f"/run/{model}"):
         body["model"] = model
-    _set_tools(body)
+    set_tools(body, written_out=settings.readable_tools)
     _set_thinking(body, parameters.get("thinking"))
     _set_response_format(body)
     extra = _extra(parameters)
@@ -121,16 +125,17 @@ def build(
         choices=_choices(body),
         limit=_limit(body),
         tools=_parameters(body),
+        left_out=tuple(left_out),
     )
 
 
 def _input(
-    settings: Settings, messages: str | Sequence[Mapping[str, Any]] | None, prompt: str | None
+    settings: Settings, messages: str | Sequence[Mapping[str, Any]] | None, prompt: str | None, left_out: list[str]
 ) -> dict[str, Any]:
     if prompt is None:
         if messages is None:
             raise InvalidRequest("pass messages, or a prompt")
-        return {"messages": wire_messages(messages)}
+        return {"messages": wire_messages(messages, left_out)}
     if messages is not None:
         raise InvalidRequest("pass messages or a prompt, not both")
     if not prompt:
@@ -138,45 +143,6 @@ def _input(
     if settings.endpoint != "run":
         raise InvalidRequest('a prompt goes to endpoint="run" only; pass messages')
     return {"prompt": prompt}
-
-
-def _set_tools(body: dict[str, Any]) -> None:
-    """No empty list of tools, and the enforced form of `required` where there is one: with a single tool."""
-    tools = body.get("tools")
-    if not tools:
-        for name in ("tools", "tool_choice", "parallel_tool_calls"):
-            body.pop(name, None)
-        return
-    names = [_checked_tool(tool, f"tools[{place}]") for place, tool in enumerate(tools)]
-    choice = body.get("tool_choice")
-    if choice == "required" and len(names) == 1:
-        body["tool_choice"] = {"type": "function", "function": {"name": names[0]}}
-    elif (named := _forced_name(choice)) is not None and named not in names:
-        raise InvalidRequest(f"tool_choice names {named}, which is not among the tools: {', '.join(names)}")
-
-
-def _checked_tool(tool: Any, place: str) -> str:
-    """The tool's name."""
-    given = as_object(tool) or {}
-    kind = given.get("type")
-    function = (as_object(given.get(kind)) or {}) if kind in ("function", "custom") else {}
-    name = function.get("name")
-    if not isinstance(name, str) or not name:
-        raise InvalidRequest(f'{place} must be {{"type": "function", "function": {{"name": …, "parameters": …}}}}')
-    if not isinstance(function.get("description", ""), str):
-        raise InvalidRequest(f"{place}: description must be a text")
-    return name
-
-
-def _forced_name(choice: object) -> str | None:
-    """The function that a tool choice names; None for the other forms."""
-    given = as_object(choice) or {}
-    if given.get("type") != "function":
-        return None
-    name = (as_object(given.get("function")) or {}).get("name")
-    if not isinstance(name, str):
-        raise InvalidRequest('tool_choice must be {"type": "function", "function": {"name": …}}')
-    return name
 
 
 def _set_thinking(body: dict[str, Any], thinking: bool | None) -> None:
@@ -243,7 +209,7 @@ def _parameters(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _requires_call(body: dict[str, Any]) -> bool:
     choice = body.get("tool_choice")
-    return choice == "required" or _forced_name(choice) is not None
+    return choice == "required" or forced_name(choice) is not None
 
 
 def _within_window(body: dict[str, Any], pictures: list[str]) -> bytes:

@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
-import json
+import base64
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
-
-from pydantic_core import to_json
 
 from cf_gemma.errors import InvalidRequest, UnsupportedContent
 from cf_gemma.jsonobject import as_object
 from cf_gemma.request import images
+from cf_gemma.request.history import answered, json_object, thought
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 
+_TAKES: Final = "Gemma 4 26B takes text and images (bytes, base64 or data: URLs)"
 _UNSUPPORTED: Final = {
-    "input_audio": "audio: Gemma 4 26B takes text and images; transcribe it first",
-    "video_url": "video: send single frames as images",
-    "file": "a file: send its text, or its pages as images",
+    **dict.fromkeys(("input_audio", "audio", "output_audio"), f"audio: {_TAKES}; transcribe it first"),
+    **dict.fromkeys(("video_url", "video"), f"video: {_TAKES}; send single frames"),
+    **dict.fromkeys(("file", "input_file", "document", "media"), f"a file: {_TAKES}; send its text, or its pages"),
 }
+_TEXT_FILE: Final = re.compile(r"data:(text/|application/[^;]*(json|xml|yaml))")
 
-_REASONING: Final = ("reasoning_content", "reasoning")
 
-
-def wire_messages(messages: str | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def wire_messages(
+    messages: str | Sequence[Mapping[str, Any]], left_out: list[str] | None = None
+) -> list[dict[str, Any]]:
     """The messages to send; a str is one user message. The caller's own objects are left as they are.
 
     - An image's `url` may be its bytes or their base64 text; what goes out is a `data:` URL, scaled down if need be.
     - Images in tool messages follow in one user message after the run of tool messages: only user messages may have
       images.
-    - Reasoning stays only on assistant messages of the running tool loop, under both of its names: the model's
-      template shows it nowhere else, and elsewhere it would be paid for in vain.
+    - Calls and results, reasoning and text beside calls go out as the model's template prints them, see `history`.
+    - Only the newest user message, or the last few of them in a row, and system messages are refused for what the model
+      doesn't take. Elsewhere a line of text stands in its place, and in an assistant message nothing.
+
+    Args:
+        messages: Chat-completions messages.
+        left_out: Gets a line for each thing that isn't sent.
 
     Raises InvalidRequest (UnsupportedContent for a kind of content that the model doesn't take).
     """
+    listed = _listed(messages)
+    newest = _newest(listed)
+    missing: list[str] = []
+    given = [
+        _turn(message, f"messages[{place}]", missing if _is_past(message, place, newest) else None)
+        for place, message in enumerate(listed)
+    ]
+    if left_out is not None:
+        left_out += missing
     turns: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
-    for place, message in enumerate(_listed(messages)):
-        turn = _turn(message, f"messages[{place}]")
+    for turn in answered(given):
         if turn["role"] != "tool" and images:
             turns.append(_images_turn(images))
             images = []
@@ -46,8 +61,21 @@ def wire_messages(messages: str | Sequence[Mapping[str, Any]]) -> list[dict[str,
             images += _lifted_images(turn)
     if images:
         turns.append(_images_turn(images))
-    _keep_reasoning_of_the_loop(turns)
+    thought(turns)
     return turns
+
+
+def _newest(messages: Sequence[object]) -> range:
+    """The places of the newest user message, and of those right before it."""
+    roles = [(as_object(message) or {}).get("role") for message in messages]
+    end = next((place + 1 for place in reversed(range(len(roles))) if roles[place] == "user"), 0)
+    begin = next((place + 1 for place in reversed(range(end)) if roles[place] != "user"), 0)
+    return range(begin, end)
+
+
+def _is_past(message: object, place: int, newest: range) -> bool:
+    role = (as_object(message) or {}).get("role")
+    return role in ("assistant", "tool") or (role == "user" and place not in newest)
 
 
 def _listed(messages: object) -> Sequence[object]:
@@ -60,7 +88,8 @@ def _listed(messages: object) -> Sequence[object]:
     return cast("Sequence[object]", messages)
 
 
-def _turn(message: object, place: str) -> dict[str, Any]:
+def _turn(message: object, place: str, left_out: list[str] | None) -> dict[str, Any]:
+    """One message. What the model doesn't take of it is refused, or noted in `left_out`."""
     if not isinstance(message, Mapping):
         raise InvalidRequest(f"{place}: a message must be a dict with role and content")
     turn = {name: value for name, value in cast("Mapping[str, Any]", message).items() if value is not None}
@@ -78,19 +107,72 @@ def _turn(message: object, place: str) -> dict[str, Any]:
     if role == "tool" and not isinstance(turn.get("tool_call_id"), str):
         raise InvalidRequest(f"{place}: a tool message needs the tool_call_id of the call that it answers")
     if isinstance(content, list):
-        turn["content"] = _parts(cast("list[Any]", content), role, place)
+        turn["content"] = _parts(cast("list[Any]", content), role, place, left_out)
     elif not isinstance(content, str):
         raise InvalidRequest(f"{place}: content must be a text or a list of parts")
     return turn
 
 
-def _parts(parts: list[Any], role: str, place: str) -> str | list[dict[str, Any]]:
-    """The parts of one message; text alone becomes one text, which every chat template takes."""
-    checked = [_part(part, role, f"{place}.content[{index}]") for index, part in enumerate(parts)]
-    if role == "user" and not checked:
+def _parts(parts: list[Any], role: str, place: str, left_out: list[str] | None) -> str | list[dict[str, Any]]:
+    """The parts of one message, neighbouring texts on lines of their own: the template puts nothing between parts.
+
+    Text alone becomes one text, which every chat template takes.
+    """
+    if role == "user" and not parts:
         raise InvalidRequest(f"{place}: content must not be an empty list")
-    texts = [part["text"] for part in checked if part["type"] == "text"]
-    return "".join(texts) if len(texts) == len(checked) else checked
+    joined: list[dict[str, Any]] = []
+    for index, given in enumerate(parts):
+        part = _part_or_line(given, role, f"{place}.content[{index}]", left_out)
+        if part is None:
+            continue
+        if part["type"] == "text" and joined and joined[-1]["type"] == "text":
+            joined[-1]["text"].append(part["text"])
+        else:
+            joined.append({**part, "text": [part["text"]]} if part["type"] == "text" else part)
+    for part in joined:
+        if part["type"] == "text":
+            part["text"] = "\n".join(part["text"])
+    if not joined or [part["type"] for part in joined] == ["text"]:
+        return joined[0]["text"] if joined else ""
+    return joined
+
+
+def _part_or_line(given: object, role: str, place: str, left_out: list[str] | None) -> dict[str, Any] | None:
+    """The part, or where something of the past can't be sent a line that says so."""
+    try:
+        return _part(given, role, place)
+    except UnsupportedContent as error:
+        if left_out is None:
+            raise
+        if (text := _text_within(given)) is not None:
+            return {"type": "text", "text": text}
+        left_out.append(error.message)
+        what = error.message.removeprefix(f"{place}: ").partition(f": {_TAKES}")[0].partition(";")[0]
+        return None if role == "assistant" else {"type": "text", "text": f"[left out: {what}{_address(given)}]"}
+
+
+def _address(given: object) -> str:
+    """Where on the web a part is, which says more than that it was left out."""
+    part = as_object(given) or {}
+    urls = (
+        url for name in ("url", "image_url") for url in (part.get(name), (as_object(part.get(name)) or {}).get("url"))
+    )
+    return next((f", {url}" for url in urls if isinstance(url, str) and url.startswith(("http://", "https://"))), "")
+
+
+def _text_within(given: object) -> str | None:
+    """The text of a part that is some: a bare one, or a text file as a `data:` URL."""
+    if isinstance(given, str):
+        return given
+    file = as_object((as_object(given) or {}).get("file")) or {}
+    head, _, data = str(file.get("file_data")).partition(",")
+    if not (_TEXT_FILE.match(head) and head.endswith(";base64")):
+        return None
+    try:
+        text = base64.b64decode(data, validate=True).decode()
+    except ValueError:
+        return None
+    return f"{file['filename']}:\n{text}" if isinstance(file.get("filename"), str) else text
 
 
 def _part(given: object, role: str, place: str) -> dict[str, Any]:
@@ -100,10 +182,14 @@ def _part(given: object, role: str, place: str) -> dict[str, Any]:
         return {"type": "text", "text": part["text"]}
     if kind == "refusal" and role == "assistant":
         return {"type": "text", "text": str(part.get("refusal") or "")}
+    if kind == "unsupported":  # as the adapters say what they can't translate
+        raise UnsupportedContent(f"{place}: {part.get('reason')}")
     if kind in _UNSUPPORTED:
-        raise UnsupportedContent(f"{place}: this model doesn't take {_UNSUPPORTED[kind]}")
+        raise UnsupportedContent(f"{place}: {_UNSUPPORTED[kind]}")
     if kind != "image_url":
-        raise UnsupportedContent(f"{place}: a part must be of type text or image_url, with the field of that name")
+        raise UnsupportedContent(
+            f"{place}: {kind}: {_TAKES}; a part must be of type text or image_url, with the field of that name"
+        )
     if role not in ("user", "tool"):
         raise UnsupportedContent(f"{place}: only user and tool messages may have images")
     return _image(part.get("image_url"), place)
@@ -112,7 +198,9 @@ def _part(given: object, role: str, place: str) -> dict[str, Any]:
 def _image(image_url: object, place: str) -> dict[str, Any]:
     fields = {"url": image_url} if isinstance(image_url, str) else as_object(image_url) or {}
     if not isinstance(fields.get("url"), str | bytes):
-        raise UnsupportedContent(f"{place}: image_url must have a url")
+        raise UnsupportedContent(
+            f"{place}: an image without a url; give its bytes, base64 or data: URL, not a file's id"
+        )
     try:
         return {"type": "image_url", "image_url": {**fields, "url": images.fitted(fields["url"])}}
     except UnsupportedContent as error:
@@ -130,15 +218,8 @@ def _tool_call(call: dict[str, Any], place: str) -> dict[str, Any]:
     name = function.get("name")
     if not isinstance(call.get("id"), str) or not isinstance(name, str):
         raise InvalidRequest(f"{place}: a tool call needs an id and a function with a name")
-    arguments = function.get("arguments") or "{}"
-    try:
-        if not isinstance(arguments, str):
-            arguments = to_json(arguments).decode()
-        # The back-ends' templates decode them. What the model itself wrote, such as NaN, may go back.
-        json.loads(arguments)
-    except (ValueError, RecursionError):
-        raise InvalidRequest(f"{place}: the arguments of {name} are not JSON") from None
-    return {**call, "type": "function", "function": {**function, "arguments": arguments}}
+    arguments = json_object(function.get("arguments"))
+    return {**call, "type": "function", "function": {**function, "name": name or "unknown", "arguments": arguments}}
 
 
 def _lifted_images(turn: dict[str, Any]) -> list[dict[str, Any]]:
@@ -146,7 +227,7 @@ def _lifted_images(turn: dict[str, Any]) -> list[dict[str, Any]]:
     if isinstance(turn["content"], str):
         return []
     images = [part for part in turn["content"] if part["type"] == "image_url"]
-    text = "".join(part["text"] for part in turn["content"] if part["type"] == "text")
+    text = "\n".join(part["text"] for part in turn["content"] if part["type"] == "text")
     turn["content"] = text or "The image follows."
     name = turn.get("name") or "the tool"
     return [{"type": "text", "text": f"From {name} ({turn['tool_call_id']}):"}, *images]
@@ -154,16 +235,3 @@ def _lifted_images(turn: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _images_turn(images: list[dict[str, Any]]) -> dict[str, Any]:
     return {"role": "user", "content": images}
-
-
-def _keep_reasoning_of_the_loop(turns: list[dict[str, Any]]) -> None:
-    in_loop = True
-    for turn in reversed(turns):
-        if turn["role"] == "user":
-            in_loop = False
-        if turn.keys().isdisjoint(_REASONING):
-            continue
-        told: list[Any] = [turn.pop(name, None) for name in _REASONING]
-        reasoning = next((text for text in told if text), None)
-        if reasoning and in_loop and turn["role"] == "assistant" and turn.get("tool_calls"):
-            turn |= dict.fromkeys(_REASONING, reasoning)

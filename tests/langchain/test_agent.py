@@ -64,7 +64,7 @@ async def test_tools_run(emulate: Emulate) -> None:
     ]
     assert state["messages"][-1].text == "Sunny, at noon."
     _, call, *results = emulated.body["messages"]
-    assert call["reasoning_content"] == call["reasoning"] == "Two tools."
+    assert call["reasoning_content"] == call["reasoning"] == "Two tools.\nI'll look."
     assert [(result["tool_call_id"], result["content"]) for result in results] == [
         ("a", "Rom: sunny"),
         ("b", "Rom: noon"),
@@ -148,4 +148,4 @@ async def test_interrupted_agent_goes_on(emulate: Emulate) -> None:
     again = agent.invoke({"messages": [*state["messages"], ("user", "And?")]})
     assert again["messages"][-1].text == "Sorry."
     (call,) = emulated.body["messages"][1]["tool_calls"]
-    assert json.loads(call["function"]["arguments"]) == '{"city": "R'
+    assert json.loads(call["function"]["arguments"]) == {"invalid": '{"city": "R'}

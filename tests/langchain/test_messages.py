@@ -21,7 +21,9 @@ from langchain_core.messages import (
 )
 
 from cf_gemma.errors import InvalidRequest, UnsupportedContent
+from cf_gemma.request.messages import wire_messages
 from langchain_cf_gemma.messages import reasoning_of, to_wire
+from langchain_cf_gemma.tokens import estimate_request
 
 CALL = {"name": "weather", "args": {"city": "Zürich"}, "id": "call_1", "type": "tool_call"}
 WIRE_CALL = {
@@ -31,6 +33,20 @@ WIRE_CALL = {
 }
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
 DATA_URL = f"data:image/png;base64,{PNG}"
+
+SERVER_TOOLS: list[dict[str, Any]] = [
+    {"type": "server_tool_use", "id": "srv_1", "name": "web_search", "input": {"query": "cats"}},
+    {"type": "web_search_tool_result", "tool_use_id": "srv_1", "content": []},
+    {"type": "mcp_tool_use", "id": "mcp_1", "name": "echo", "server_name": "s", "input": {}},
+    {"type": "server_tool_call", "id": "srv_2", "name": "web_search", "args": {}},
+    {"type": "server_tool_result", "tool_call_id": "srv_2", "status": "success"},
+]
+
+
+def kind(block: dict[str, Any]) -> dict[str, Any]:
+    """A block that is passed on by its type only."""
+    return {"type": block["type"]}
+
 
 TURNS: list[tuple[str, BaseMessage, dict[str, Any]]] = [
     ("system", SystemMessage("Be brief."), {"role": "system", "content": "Be brief."}),
@@ -62,16 +78,6 @@ TURNS: list[tuple[str, BaseMessage, dict[str, Any]]] = [
         {"role": "assistant", "content": "Let me see.", "tool_calls": [WIRE_CALL]},
     ),
     (
-        "ai with Anthropic's tool_use alone",
-        AIMessage([{"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Zürich"}}]),
-        {"role": "assistant", "content": "", "tool_calls": [WIRE_CALL]},
-    ),
-    (
-        "ai with Anthropic's tool_use as it is streamed",
-        AIMessage([{"type": "tool_use", "id": "call_1", "name": "weather", "input": '{"city": "Zürich"}'}]),
-        {"role": "assistant", "content": "", "tool_calls": [WIRE_CALL]},
-    ),
-    (
         "ai with a date in a call",
         AIMessage("", tool_calls=[{**CALL, "args": {"day": date(2026, 11, 25)}}]),
         {
@@ -84,18 +90,8 @@ TURNS: list[tuple[str, BaseMessage, dict[str, Any]]] = [
     ),
     (
         "ai with another provider's own tools",
-        AIMessage(
-            [
-                {"type": "server_tool_use", "id": "srv_1", "name": "web_search", "input": {"query": "cats"}},
-                {"type": "web_search_tool_result", "tool_use_id": "srv_1", "content": []},
-                {"type": "mcp_tool_use", "id": "mcp_1", "name": "echo", "server_name": "s", "input": {}},
-                {"type": "mcp_tool_result", "tool_use_id": "mcp_1", "content": []},
-                {"type": "server_tool_call", "id": "srv_2", "name": "web_search", "args": {}},
-                {"type": "server_tool_result", "tool_call_id": "srv_2", "status": "success"},
-                {"type": "text", "text": "Cats sleep."},
-            ]
-        ),
-        {"role": "assistant", "content": "Cats sleep."},
+        AIMessage([*SERVER_TOOLS, {"type": "text", "text": "Cats sleep."}]),
+        {"role": "assistant", "content": [{"type": "text", "text": "Cats sleep."}, *map(kind, SERVER_TOOLS)]},
     ),
     (
         "ai with reasoning beside its text",
@@ -153,7 +149,7 @@ TURNS: list[tuple[str, BaseMessage, dict[str, Any]]] = [
             "role": "tool",
             "tool_call_id": "call_1",
             "content": [
-                {"type": "text", "text": "Error: "},
+                {"type": "text", "text": "Error:"},
                 {"type": "text", "text": "Found:"},
                 {"type": "text", "text": '{"title": "Zürich"}'},
             ],
@@ -219,54 +215,106 @@ def test_part(block: Any, part: dict[str, Any]) -> None:
     assert to_wire([tool])[0]["content"] == [part]
 
 
-@pytest.mark.parametrize(
-    "block",
-    [
-        {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"},
-        {"type": "video", "url": "https://example.com/a.mp4"},
-        {"type": "file", "base64": "AAAA", "mime_type": "application/pdf"},
-        {"type": "document", "source": {"type": "base64", "data": "AAAA", "media_type": "application/pdf"}},
-        {"type": "image", "file_id": "file-1"},
-        {"type": "image_url", "image_url": {}},
-    ],
-    ids=lambda block: block["type"],
-)
-def test_refused_part(block: dict[str, Any]) -> None:
-    """What the model doesn't take is refused with a remedy, in people's messages and in tool results."""
-    with pytest.raises(UnsupportedContent, match=r"(?i)base64"):
-        to_wire([HumanMessage([block])])
-    with pytest.raises(UnsupportedContent):
-        to_wire([ToolMessage([block], tool_call_id="1")])
+FOREIGN: list[dict[str, Any]] = [
+    {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"},
+    {"type": "video", "url": "https://example.com/a.mp4"},
+    {"type": "file", "base64": "AAAA", "mime_type": "application/pdf"},
+    {"type": "document", "source": {"type": "base64", "data": "AAAA", "media_type": "application/pdf"}},
+    {"type": "image", "file_id": "file-1"},
+    {"type": "image", "url": "https://example.com/a.png"},
+    {"type": "image", "base64": "PHN2Zy8+", "mime_type": "image/svg+xml"},
+    {"type": "image_url", "image_url": {}},
+    {"type": "container_upload", "file_id": "x"},
+]
+
+
+@pytest.mark.parametrize("block", FOREIGN, ids=lambda block: block["type"])
+def test_what_the_model_does_not_take(block: dict[str, Any]) -> None:
+    """It is refused with a remedy in the newest question, and elsewhere a line of text stands in its place."""
+    question = HumanMessage([{"type": "text", "text": "See:"}, block])
+    with pytest.raises(UnsupportedContent, match=r"(?i)messages\[0\].content\[1\]: .*(base64|bytes|convert)"):
+        wire_messages(to_wire([question]))
+    answered = AIMessage("", tool_calls=[CALL]), ToolMessage([block], tool_call_id="call_1")
+    sent = wire_messages(to_wire([question, *answered, HumanMessage("And?")]))
+    assert sent[0]["content"].startswith("See:\n[left out: ")
+    assert sent[2]["content"].startswith("[left out: " if block in FOREIGN[:-1] else '{"type"')
+
+
+def test_addresses_and_texts_in_results() -> None:
+    """The model reads where a thing is that it can't see, and a text file's text."""
+    blocks = [
+        {"type": "image", "url": "https://example.com/a.png"},
+        {"type": "file", "base64": base64.b64encode(b"a,b").decode(), "mime_type": "text/csv"},
+    ]
+    *_, answer = wire_messages(
+        to_wire([HumanMessage("x"), AIMessage("", tool_calls=[CALL]), ToolMessage(blocks, tool_call_id="call_1")])
+    )
+    address, text = answer["content"].split("\n")
+    assert address.startswith("[left out: ")
+    assert address.endswith(", https://example.com/a.png]")
+    assert text == "a,b"
+
+
+OTHER_PROVIDERS: list[dict[str, Any]] = [
+    *({"type": name} for name in ("web_search_call", "file_search_call", "code_interpreter_call", "mcp_call")),
+    *({"type": name} for name in ("image_generation_call", "compaction", "container_upload", "executable_code")),
+    {"type": "redacted_thinking", "data": "x"},
+    {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": "{}"},
+    {"type": "function_call_signature", "signature": "x"},
+    {"type": "reasoning_content", "reasoning_content": {"text": "Hm."}},
+    {"cachePoint": {"type": "default"}},
+    {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
+    {"type": "image", "base64": PNG, "mime_type": "image/png"},
+    {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"},
+    {"type": "file", "file_id": "x"},
+    {"type": "non_standard", "value": {}},
+    {"type": "yet_unknown", "text": 7},
+]
+
+
+@pytest.mark.parametrize("block", OTHER_PROVIDERS, ids=lambda block: str(block.get("type")))
+def test_answers_of_other_providers(block: dict[str, Any]) -> None:
+    """Whatever another model said in a thread, its text and its calls are kept, and the thread goes on."""
+    answer = AIMessage([block, {"type": "text", "text": "Cats."}], tool_calls=[CALL])
+    messages = [HumanMessage("x"), answer, ToolMessage("7", tool_call_id="call_1"), HumanMessage("y")]
+    sent = wire_messages(to_wire(messages))
+    assert sent[1] == {"role": "assistant", "content": "Cats.", "tool_calls": [WIRE_CALL]}
+    assert estimate_request(to_wire(messages), []) > 0
+
+
+def test_tool_calls_decide_over_content() -> None:
+    """A call that was taken out of `tool_calls` isn't sent; one in the content only counts when it is answered."""
+    block = {"type": "tool_use", "id": "call_1", "name": "weather", "input": '{"city": "Zürich"}'}
+    alone = AIMessage([block, {"type": "text", "text": "a"}])
+    assert to_wire([alone]) == [{"role": "assistant", "content": "a"}]
+    assert to_wire([alone, ToolMessage("7", tool_call_id="call_1")])[0]["tool_calls"] == [WIRE_CALL]
+    other = {**CALL, "id": "call_2"}
+    assert [call["id"] for call in to_wire([AIMessage([block], tool_calls=[other])])[0]["tool_calls"]] == ["call_2"]
 
 
 def test_refused_messages() -> None:
-    """A message that isn't a turn, and an image that the model is said to have made, are refused."""
+    """A message that isn't a turn is refused."""
     with pytest.raises(InvalidRequest, match="RemoveMessage"):
         to_wire([RemoveMessage(id="1")])
-    with pytest.raises(UnsupportedContent, match="image"):
-        to_wire([AIMessage([{"type": "image", "base64": PNG, "mime_type": "image/png"}])])
 
 
-@pytest.mark.parametrize(
-    ("message", "told"),
-    [
-        (AIMessage("", tool_calls=[{**CALL, "args": {"of": object()}}]), "call of weather.*object"),
-        (AIMessage([{"type": "tool_use", "id": "1", "name": "look", "input": {(1, 2): 3}}]), "call of look.*tuple"),
-        (ToolMessage([{"of": object()}], tool_call_id="1"), "tool's result.*object"),
-    ],
-)
-def test_what_json_cannot_hold(message: BaseMessage, told: str) -> None:
-    """Arguments and results that can't be written as JSON are refused, and the error names them."""
-    with pytest.raises(InvalidRequest, match=told):
-        to_wire([message])
+def test_what_json_cannot_hold() -> None:
+    """Arguments and results that can't be written as JSON are past, so they are shown as well as can be."""
+    args = {"of": object()}
+    call, answer = AIMessage("", tool_calls=[{**CALL, "args": args}]), ToolMessage("", tool_call_id="call_1")
+    _, sent, result = wire_messages(
+        to_wire([HumanMessage("x"), call, answer.model_copy(update={"content": [{"of": args}]})])
+    )
+    assert json.loads(sent["tool_calls"][0]["function"]["arguments"])["invalid"] == str(args)
+    assert str(args) in result["content"]
 
 
-def test_invalid_call_goes_back_as_json() -> None:
-    """Cut arguments go back as a JSON string, since a back-end refuses a conversation that it can't decode."""
+def test_invalid_call_goes_back_as_an_object() -> None:
+    """Cut arguments go back within an object, since a back-end refuses a conversation with anything else."""
     cut = '{"city": "Zür'
     message = AIMessage("", invalid_tool_calls=[{"name": "weather", "args": cut, "id": "call_1", "error": None}])
-    (call,) = to_wire([message])[0]["tool_calls"]
-    assert json.loads(call["function"]["arguments"]) == cut
+    (call,) = wire_messages(to_wire([HumanMessage("x"), message]))[1]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"invalid": cut}
 
 
 def test_tool_result_blocks_become_tool_messages() -> None:

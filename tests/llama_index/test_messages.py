@@ -3,6 +3,7 @@
 import base64
 import copy
 import io
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -24,8 +25,9 @@ from llama_index.core.base.llms.types import (
 )
 from pydantic import BaseModel
 
-from cf_gemma.errors import InvalidRequest, UnsupportedContent
+from cf_gemma.errors import UnsupportedContent
 from cf_gemma.request.images import fitted
+from cf_gemma.request.messages import wire_messages
 from llama_index_cf_gemma.messages import to_wire
 
 PNG = base64.b64decode(
@@ -142,8 +144,8 @@ def test_an_image_url_is_not_fetched() -> None:
 
 def test_an_empty_image_is_refused() -> None:
     """An ImageBlock that holds nothing is a mistake of the caller's."""
-    with pytest.raises(InvalidRequest, match="neither image, path nor url"):
-        to_wire([user([ImageBlock()])])
+    with pytest.raises(UnsupportedContent, match="neither image, path nor url"):
+        wire_messages(to_wire([user([ImageBlock()])]))
 
 
 def test_images_of_a_tool_result_stay_with_it() -> None:
@@ -193,15 +195,22 @@ def test_a_document_by_path(tmp_path) -> None:
     ids=["audio", "video", "pdf", "binary", "url"],
 )
 def test_what_the_model_does_not_take(block: object, why: str) -> None:
-    """Audio, video and documents that aren't text are refused before any I/O, with the remedy."""
-    with pytest.raises(UnsupportedContent, match=why):
-        to_wire([user([block])])
+    """It is refused with the remedy in the newest question, and elsewhere a line of text stands in its place."""
+    with pytest.raises(UnsupportedContent, match=rf"^messages\[0\]\.content\[1\]: .*{why}"):
+        wire_messages(to_wire([user([TextBlock(text="See:"), block])]))
+    past = wire_messages(
+        to_wire(
+            [user([TextBlock(text="See:"), block]), user("?"), called(add_call()), result([block], "c1"), user("?")]
+        )
+    )
+    assert past[0]["content"].startswith("See:\n[left out: ")
+    assert past[3]["content"].startswith("[left out: ")
 
 
 def test_a_tool_call_outside_an_assistant_turn() -> None:
     """It has no place on the wire there, and is not dropped in silence."""
-    with pytest.raises(InvalidRequest, match="'add' stands outside an assistant message"):
-        to_wire([user([add_call()])])
+    with pytest.raises(UnsupportedContent, match="'add' stands outside an assistant message"):
+        wire_messages(to_wire([user([add_call()])]))
 
 
 def test_reasoning_goes_into_its_own_field() -> None:
@@ -270,14 +279,17 @@ def test_blocks_beat_their_copies() -> None:
 def test_arguments_are_json_text(kwargs: object, arguments: str) -> None:
     """Dicts are encoded, JSON text is sent as it was written, none is an empty object."""
     message = called(ToolCallBlock(tool_call_id="c1", tool_name="add", tool_kwargs=kwargs))
-    assert to_wire([message])[0]["tool_calls"][0]["function"]["arguments"] == arguments
+    sent = wire_messages(to_wire([user("?"), message]))
+    assert sent[1]["tool_calls"][0]["function"]["arguments"] == arguments
 
 
 @pytest.mark.parametrize("kwargs", ['{"a": 1', "[1]", "3"])
-def test_broken_arguments_are_refused(kwargs: str) -> None:
-    """A call that was cut off doesn't go back as if it were whole."""
-    with pytest.raises(InvalidRequest, match="'add' in the history has arguments that are not a JSON object"):
-        to_wire([called(ToolCallBlock(tool_call_id="c1", tool_name="add", tool_kwargs=kwargs))])
+def test_broken_arguments_go_back_as_an_object(kwargs: str) -> None:
+    """A call that was cut off doesn't go back as if it were whole, and the thread goes on."""
+    call = called(ToolCallBlock(tool_call_id="c1", tool_name="add", tool_kwargs=kwargs))
+    sent = wire_messages(to_wire([user("?"), call, user("so?")]))
+    assert json.loads(sent[1]["tool_calls"][0]["function"]["arguments"]) == {"invalid": kwargs}
+    assert [turn["role"] for turn in sent] == ["user", "assistant", "tool", "user"]
 
 
 def test_missing_ids_pair_by_order() -> None:
@@ -298,14 +310,14 @@ def test_results_in_another_order_than_the_calls() -> None:
 
 def test_an_orphan_result_becomes_text() -> None:
     """A memory that forgot the call must not make the request invalid, and the result isn't lost."""
-    assert to_wire([result("5", "gone"), user("so?")]) == snapshot(
+    assert wire_messages(to_wire([result("5", "gone"), user("so?")])) == snapshot(
         [{"role": "user", "content": "Result of an earlier tool call:\n5"}, {"role": "user", "content": "so?"}]
     )
 
 
 def test_a_result_after_the_user_spoke_again_becomes_text() -> None:
     """On the wire a result follows its call; once the user has spoken, it can't."""
-    wire = to_wire([user("?"), called(add_call()), user("never mind"), result("2", "c1")])
+    wire = wire_messages(to_wire([user("?"), called(add_call()), user("never mind"), result("2", "c1")]))
     assert wire[-1] == {"role": "user", "content": "Result of an earlier tool call:\n2"}
 
 

@@ -307,14 +307,17 @@ class Node(BaseModel):
 
 
 def test_a_recursive_tool_schema(gemma: Connect, call: Call) -> None:
-    """Definitions travel with the tool, and nested arguments come back."""
+    """Its own fields and what recurs travel with the tool, and nested arguments come back."""
     tool = FunctionTool.from_defaults(lambda **node: Node(**node), name="plant", description="", fn_schema=Node)
     tree = {"name": "root", "children": [{"name": "leaf", "children": []}]}
     llm, emulator = gemma([Reply(tool_calls=[ToolCallSpec("plant", tree)])])
     response = call(llm, "chat_with_tools", [tool], user_msg="?")
     (selection,) = llm.get_tool_calls_from_response(response)
     assert selection.tool_kwargs == tree
-    assert "$defs" in emulator.requests[0].json["tools"][0]["function"]["parameters"]
+    parameters = emulator.requests[0].json["tools"][0]["function"]["parameters"]
+    assert list(parameters["properties"]) == ["name", "children"]
+    assert parameters["properties"]["name"]["description"] == "What it is called"
+    assert parameters["properties"]["children"]["items"]["$ref"].removeprefix("#/$defs/") in parameters["$defs"]
 
 
 def test_messages_survive_a_store(gemma: Connect, call: Call) -> None:

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cf_gemma.errors import GemmaError, InvalidRequest, UnsupportedContent
+from cf_gemma.request.history import LATE_RESULT, NO_RESULT
 from cf_gemma.request.messages import wire_messages
 from tests.request.images import data_url, picture
+from tests.request.template import REVISIONS, rendered
 
 Message = dict[str, Any]
 
@@ -31,9 +33,6 @@ def user(*parts: Message) -> Message:
 
 def _called_with(arguments: Any) -> Message:
     return CALL | {"function": {"name": "f", "arguments": arguments}}
-
-
-BROKEN = _called_with(json.dumps('{"x": 1'))
 
 
 def called(**more: Any) -> Message:
@@ -57,7 +56,7 @@ def result(content: Any, call: str = "a", **more: Any) -> Message:
         pytest.param([USER | {"name": "ann"}], [USER | {"name": "ann"}], id="name"),
         pytest.param([{"role": "user", "content": ""}], [{"role": "user", "content": ""}], id="empty text"),
         pytest.param([user(TEXT)], [USER], id="one text part"),
-        pytest.param([user(TEXT, TEXT)], [{"role": "user", "content": "hihi"}], id="text parts"),
+        pytest.param([user(TEXT, TEXT)], [{"role": "user", "content": "hi\nhi"}], id="text parts"),
         pytest.param([SYSTEM | {"content": []}, USER], [SYSTEM | {"content": ""}, USER], id="no parts"),
         pytest.param([user(IMAGE, TEXT)], [user(IMAGE, TEXT)], id="image"),
         pytest.param([user({"type": "image_url", "image_url": PNG})],
@@ -81,16 +80,28 @@ def result(content: Any, call: str = "a", **more: Any) -> Message:
         pytest.param([USER, {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}],
                      [USER, {"role": "assistant", "content": "no"}], id="refusal"),
         pytest.param([USER, called(content=None), result("7")], [USER, called(), result("7")], id="tool loop"),
-        pytest.param([USER, called(), result([TEXT, TEXT], name="f")], [USER, called(), result("hihi", name="f")],
+        pytest.param([USER, called(), result([TEXT, TEXT], name="f")], [USER, called(), result("hi\nhi", name="f")],
                      id="tool text parts"),
-        pytest.param([USER, called(tool_calls=[{"id": "a", "function": {"name": "f", "arguments": {"x": 1}}}])],
-                     [USER, called(tool_calls=[_called_with('{"x":1}')])],
-                     id="arguments as an object"),
-        pytest.param([USER, called(tool_calls=[_called_with(None)])], [USER, called()], id="no arguments"),
-        pytest.param([USER, called(tool_calls=[_called_with("")])], [USER, called()], id="empty arguments"),
-        pytest.param([called(tool_calls=[BROKEN])], [called(tool_calls=[BROKEN])], id="an invalid call's arguments"),
         pytest.param([USER, called(), {"role": "function", "name": "f", "content": "7"}],
-                     [USER, called(), {"role": "function", "name": "f", "content": "7"}], id="function"),
+                     [USER, called(), result("7", name="f")], id="function"),
+        pytest.param([user(TEXT, TEXT, IMAGE, TEXT, {"type": "text", "text": "  x"})],
+                     [user({"type": "text", "text": "hi\nhi"}, IMAGE, {"type": "text", "text": "hi\n  x"})],
+                     id="texts beside an image"),
+        pytest.param([USER, called()], [USER, called(), result(NO_RESULT)], id="no result"),
+        pytest.param([USER, called(), USER], [USER, called(), result(NO_RESULT), USER], id="no result, gone on"),
+        pytest.param([USER, called(tool_calls=[CALL, CALL | {"id": "b"}, CALL | {"id": "c"}]), result("3", "c"),
+                      result("1")],
+                     [USER, called(tool_calls=[CALL, CALL | {"id": "b"}, CALL | {"id": "c"}]), result("1"),
+                      result(NO_RESULT, "b"), result("3", "c")], id="results in the order of the calls"),
+        pytest.param([USER, called(tool_calls=[CALL, CALL]), result("1"), result("2")],
+                     [USER, called(tool_calls=[CALL, CALL]), result("1"), result("2")], id="one id twice"),
+        pytest.param([USER, result("7")], [USER, {"role": "user", "content": f"{LATE_RESULT}\n7"}], id="no call"),
+        pytest.param([USER, called(), result("7"), result("8"), result([IMAGE, TEXT], "z")],
+                     [USER, called(), result("7"), {"role": "user", "content": f"{LATE_RESULT}\n8"},
+                      user({"type": "text", "text": LATE_RESULT}, IMAGE, TEXT)], id="results of no call"),
+        pytest.param([USER, called(), USER, result("7")],
+                     [USER, called(), result(NO_RESULT), USER, {"role": "user", "content": f"{LATE_RESULT}\n7"}],
+                     id="a late result"),
     ],
 )  # fmt: skip
 def test_messages(given: str | list[Message], sent: list[Message]) -> None:
@@ -100,21 +111,77 @@ def test_messages(given: str | list[Message], sent: list[Message]) -> None:
     assert given == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        ({"x": 1}, '{"x":1}'),
+        ('{"x": 1}', '{"x": 1}'),
+        (None, "{}"),
+        ("", "{}"),
+        ("null", "{}"),
+        ('{"x": 1', '{"invalid":"{\\"x\\": 1"}'),
+        ('"text"', '{"invalid":"\\"text\\""}'),
+        ("[1]", '{"invalid":"[1]"}'),
+        ([1], '{"invalid":"[1]"}'),
+        (7, '{"invalid":"7"}'),
+        ('{"x": NaN}', '{"invalid":"{\\"x\\": NaN}"}'),
+        ({"x": float("nan")}, '{"invalid":"{\\"x\\":NaN}"}'),
+        ("[" * 5_000, json.dumps({"invalid": "[" * 5_000}, separators=(",", ":"))),
+    ],
+)
+def test_arguments_of_past_calls_are_objects(arguments: Any, sent: str) -> None:
+    """Servers refuse a whole conversation for arguments that aren't; what the model wrote is still to be read."""
+    _, turn, _ = wire_messages([USER, called(tool_calls=[_called_with(arguments)])])
+    assert turn["tool_calls"][0]["function"]["arguments"] == sent
+    assert isinstance(json.loads(sent), dict)
+
+
+def test_arguments_that_are_python_objects() -> None:
+    """They are shown as well as can be."""
+    _, turn, _ = wire_messages([USER, called(tool_calls=[_called_with({"x": {1}, "y": object})])])
+    assert json.loads(turn["tool_calls"][0]["function"]["arguments"]).keys() == {"invalid"}
+
+
+LOOP = [
+    SYSTEM,
+    USER,
+    called(content="Let me look.", reasoning_content="Hm."),
+    result("sunny"),
+    called(content="And there.", tool_calls=[CALL | {"id": "b"}, CALL | {"id": "c"}]),
+    result("rain", "c"),
+]
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+@pytest.mark.parametrize("end", [4, 6])
+def test_the_prompt_ends_where_the_model_goes_on(revision: str, end: int) -> None:
+    """In a running loop with text beside its calls, the model's turn is open at the end, in every revision."""
+    prompt = rendered(
+        {"messages": wire_messages(LOOP[:end]), "chat_template_kwargs": {"enable_thinking": True}}, revision
+    )
+    model = prompt[prompt.rindex("<|turn>") :]
+    assert prompt.count("<|tool_response>") == prompt.count("<tool_response|>")
+    assert "<turn|>" not in model
+    assert model.startswith("<|turn>model\n")
+    if revision != "gemma4_v2":  # the first prints no results of this shape within the turn, and no reasoning
+        assert model.startswith("<|turn>model\n<|channel>thought\nHm.\nLet me look.\n<channel|><|tool_call>call:f{}")
+        assert ("thought\nAnd there.\n<channel|>" in model) is (end == 6)
+
+
+def test_text_beside_calls_of_earlier_loops_stays() -> None:
+    """Reasoning isn't printed there, text is."""
+    sent = wire_messages([*LOOP, USER])
+    assert [turn["content"] for turn in sent if turn["role"] == "assistant"] == ["Let me look.", "And there."]
+
+
 def test_images_of_tool_results_follow_in_one_user_message() -> None:
     """Only user messages may have images, so those of a run of results follow it, each told which call it is from."""
-    given = [
-        USER,
-        called(),
-        result([TEXT, IMAGE], name="f"),
-        result([IMAGE], "b"),
-        USER,
-        called(),
-        result([IMAGE], "c"),
-    ]
+    two, third = called(tool_calls=[CALL, CALL | {"id": "b"}]), called(tool_calls=[CALL | {"id": "c"}])
+    given = [USER, two, result([TEXT, IMAGE], name="f"), result([IMAGE], "b"), USER, third, result([IMAGE], "c")]
     before = copy.deepcopy(given)
     assert wire_messages(given) == [
         USER,
-        called(),
+        two,
         result("hi", name="f"),
         result("The image follows.", "b"),
         {
@@ -125,7 +192,7 @@ def test_images_of_tool_results_follow_in_one_user_message() -> None:
             ],
         },
         USER,
-        called(),
+        third,
         result("The image follows.", "c"),
         {"role": "user", "content": [{"type": "text", "text": "From the tool (c):"}, IMAGE]},
     ]  # fmt: skip
@@ -145,7 +212,7 @@ BOTH = {"reasoning": "r", "reasoning_content": "r"}
         ([USER, called(reasoning="r"), result("7"), called(reasoning="r"), result("8")], [{}, BOTH, {}, BOTH, {}]),
         ([USER, {"role": "assistant", "content": "a", "reasoning": "r"}], [{}, {}]),
         ([USER, called(reasoning="r"), result("7"), USER], [{}, {}, {}, {}]),
-        ([USER, called(reasoning="r"), result("7"), USER, called(reasoning="r")], [{}, {}, {}, {}, BOTH]),
+        ([USER, called(reasoning="r"), result("7"), USER, called(reasoning="r")], [{}, {}, {}, {}, BOTH, {}]),
         ([USER, called(reasoning="r"), result("7"), {"role": "assistant", "content": "a", "reasoning": "r"}],
          [{}, BOTH, {}, {}]),
         ([USER | {"reasoning": "r"}], [{}]),
@@ -181,10 +248,6 @@ def test_reasoning_goes_back_within_the_running_tool_loop_only(given: list[Messa
         ([USER, called(tool_calls=[{"id": "a", "function": {"name": None}}])], r"messages\[1\]: a tool call needs"),
         ([USER, called(tool_calls=["f"])], r"messages\[1\]: a tool call needs"),
         ([USER, called(tool_calls={"id": "a"})], r"messages\[1\]: tool_calls must be a list"),
-        ([USER, called(tool_calls=[_called_with("{'x'")])], r"messages\[1\]: the arguments of f are not JSON"),
-        ([USER, called(tool_calls=[_called_with('{"x": 1')])], r"messages\[1\]: the arguments of f are not JSON"),
-        ([USER, called(tool_calls=[_called_with("[" * 100_000)])], r"messages\[1\]: the arguments of f are not"),
-        ([USER, called(tool_calls=[_called_with({"x": object()})])], r"messages\[1\]: the arguments of f are not JSON"),
         (["hi"], r"messages\[0\]: a message must be a dict"),
         ([USER, None], r"messages\[1\]: a message must be a dict"),
         ([("user", "hi")], r"messages\[0\]: a message must be a dict"),
@@ -217,19 +280,46 @@ def test_what_is_no_message_is_refused(given: Any, told: str) -> None:
         ({}, "text or image_url"),
     ],
 )
-@pytest.mark.parametrize("role", ["user", "tool"])
-def test_content_that_the_model_does_not_take(role: str, part: Message, told: str) -> None:
-    """Audio, video, files and addresses are refused with their place and what to do instead."""
-    message = {"role": role, "tool_call_id": "a", "content": [TEXT, part]}
-    with pytest.raises(UnsupportedContent, match=rf"^messages\[0\]\.content\[1\]: .*{told}"):
-        wire_messages([message])
+def test_content_that_the_model_does_not_take(part: Message, told: str) -> None:
+    """In the newest question it is refused with its place and what to do instead."""
+    for history in ([], [USER, SAID]):
+        with pytest.raises(UnsupportedContent, match=rf"^messages\[{len(history)}\]\.content\[1\]: .*{told}"):
+            wire_messages([*history, user(TEXT, part), USER])
+    for later in ([SAID, USER], [called(), result(user(TEXT, part)["content"])]):
+        left_out: list[str] = []
+        sent = wire_messages([user(TEXT, part) if later[0] is SAID else USER, *later], left_out)
+        (line,) = [line for turn in sent for line in turn["content"].split("\n") if "left out" in line]
+        assert line.startswith("[left out: ")
+        assert len(left_out) == 1
 
 
-@pytest.mark.parametrize("role", ["system", "developer", "assistant"])
+TEXT_FILE = {"file_data": "data:text/csv;base64,YSxi", "filename": "t.csv"}
+
+
+def test_text_that_came_as_a_file() -> None:
+    """A tool's text file is read as the text that it is; one that isn't text is left out."""
+    parts = [
+        {"type": "file", "file": TEXT_FILE},
+        {"type": "file", "file": TEXT_FILE | {"file_data": "data:text/x;base64,/w=="}},
+    ]
+    *_, answer = wire_messages([USER, called(), result(parts)])
+    assert answer["content"].startswith("t.csv:\na,b\n[left out: a file]")
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
 def test_images_of_other_roles_are_refused(role: str) -> None:
     """The service takes images from users only, and the tools' can follow in a user's."""
     with pytest.raises(UnsupportedContent, match=r"only user and tool messages may have images"):
         wire_messages([{"role": role, "content": [IMAGE]}])
+
+
+def test_what_a_model_said_is_never_refused() -> None:
+    """Of an answer that another provider gave, what can't be sent is left out, with a line for the log."""
+    left_out: list[str] = []
+    parts = [TEXT, IMAGE, {"type": "web_search_call"}, {"type": "output_audio"}, TEXT]
+    sent = wire_messages([USER, {"role": "assistant", "content": parts}, USER], left_out)
+    assert sent == [USER, SAID | {"content": "hi\nhi"}, USER]
+    assert [line.partition(":")[0] for line in left_out] == [f"messages[1].content[{place}]" for place in (1, 2, 3)]
 
 
 NAMES = ["role", "content", "type", "text", "image_url", "url", "tool_calls", "id", "function", "name"]

@@ -1,0 +1,116 @@
+"""Turns in the order and the form in which Gemma's chat template prints them whole. Pure.
+
+Seen in all five revisions of Google's template: a call without its result opens a response that never ends; text beside
+a call is printed behind the result, and closes the turn in which the model is to go on; reasoning is printed behind the
+last user turn only. Servers refuse a conversation whose calls have arguments that are no JSON object.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic_core import from_json, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Turn = dict[str, Any]
+
+NO_RESULT: Final = "no result: the call was not run"
+LATE_RESULT: Final = "Result of an earlier tool call:"
+
+_REASONING: Final = ("reasoning_content", "reasoning")
+
+
+def answered(turns: Sequence[Turn]) -> Iterator[Turn]:
+    """The same conversation, each call of which has its result behind it, in the order of the calls.
+
+    A call without a result gets one that says so. A result without a call becomes a user turn.
+    """
+    run = _Run([])
+    for turn in turns:
+        if turn["role"] in ("tool", "function"):
+            run.add(turn)
+        else:
+            yield from run.turns()
+            yield turn
+            run = _Run(turn.get("tool_calls", []) if turn["role"] == "assistant" else [])
+    yield from run.turns()
+
+
+def thought(turns: list[Turn]) -> None:
+    """Puts what the model thought, and what it said beside calls, where the template prints it in the running loop.
+
+    That is as reasoning, under both its names. Reasoning of other turns isn't printed, and would be paid for in vain.
+    """
+    in_loop = True
+    for turn in reversed(turns):
+        if turn["role"] == "user":
+            in_loop = False
+        names = [turn.pop(name) for name in _REASONING if name in turn]
+        if in_loop and turn["role"] == "assistant" and turn.get("tool_calls"):
+            reasoning = next((text for text in names if isinstance(text, str) and text), "")
+            texts = [text for text in (reasoning, turn["content"]) if text.strip()]
+            if texts:
+                turn |= {**dict.fromkeys(_REASONING, "\n".join(texts)), "content": ""}
+
+
+def json_object(arguments: object) -> str:
+    """A call's arguments as the text of a JSON object; what is none, as the text under `invalid`."""
+    if arguments is None or arguments == "":
+        return "{}"
+    text = arguments if isinstance(arguments, str) else _encoded(arguments)
+    try:
+        found: object = from_json(text, allow_inf_nan=False)
+    except ValueError:
+        found = text
+    if isinstance(found, dict):
+        return text
+    return "{}" if found is None else to_json({"invalid": text}).decode()
+
+
+def _encoded(arguments: object) -> str:
+    try:
+        return to_json(arguments).decode()
+    except ValueError:
+        return str(arguments)
+
+
+class _Run:
+    """The results behind one turn."""
+
+    def __init__(self, calls: Sequence[Turn]) -> None:
+        self._ids = [call["id"] for call in calls]
+        self._open: dict[tuple[str, str], list[int]] = {}
+        for place, call in reversed(list(enumerate(calls))):
+            for key in (("tool", call["id"]), ("function", call["function"]["name"])):
+                self._open.setdefault(key, []).append(place)
+        self._results: dict[int, Turn] = {}
+        self._stray: list[Turn] = []
+
+    def add(self, turn: Turn) -> None:
+        """Takes a result, to the oldest open call of its id, or of its name where it is of the old kind without ids."""
+        role: str = turn["role"]
+        places = self._open.get((role, str(turn.get("tool_call_id" if role == "tool" else "name"))), [])
+        if not places:
+            self._stray.append(_as_text(turn))
+            return
+        place = places.pop()
+        self._results[place] = turn if role == "tool" else _result(self._ids[place], turn["content"], turn.get("name"))
+
+    def turns(self) -> Iterator[Turn]:
+        """The results in the order of the calls, and behind them those that answer none."""
+        for place, id_ in enumerate(self._ids):
+            yield self._results.get(place) or _result(id_, NO_RESULT)
+        yield from self._stray
+
+
+def _result(call: str, content: Any, name: str | None = None) -> Turn:
+    return {"role": "tool", "tool_call_id": call, "content": content, **({"name": name} if name else {})}
+
+
+def _as_text(turn: Turn) -> Turn:
+    content = turn["content"]
+    if isinstance(content, str):
+        return {"role": "user", "content": f"{LATE_RESULT}\n{content}"}
+    return {"role": "user", "content": [{"type": "text", "text": LATE_RESULT}, *content]}
