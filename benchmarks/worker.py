@@ -41,7 +41,7 @@ def cost(target: Client, runner: asyncio.Runner, sample: Sample) -> dict[str, An
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         check()
     if sample.action == "first":
-        wall = sorted(results)[len(results) // 2]
+        wall = sorted(results)[len(results) // 4]  # what another program takes of the time is in the others
         _check_first(results)
     else:
         _check(sample, results)
