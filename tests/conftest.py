@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from cf_gemma.emulator.service import Service
 
+from cf_gemma.emulator.edge.service import Service
 from tests.request.template import flaws
 from tests.transport.callers import AsyncCaller, Caller, SyncCaller
 

@@ -6,6 +6,7 @@ the request speaks about stays: then it is what the conversation is about.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -22,6 +23,10 @@ _TURNS: Final = (
 )
 _MARKERS: Final = (_THOUGHT, _THOUGHT_END, _CALL, _CALL_END, *_TURNS)
 _LONGEST: Final = max(map(len, _MARKERS))
+_ANY_MARKER: Final = re.compile("|".join(map(re.escape, _MARKERS)))
+_FORMS: Final = {_THOUGHT: "thought", _CALL: "call:"}
+"""What stands behind a marker that the model meant: then it is no word about markers."""
+_STATES: Final[dict[str, Literal["thought", "call"]]] = {_THOUGHT: "thought", _CALL: "call"}
 _OPEN_THOUGHT: Final = "thought\n"
 """How a text begins whose server took the opening of the channel for its own."""
 
@@ -35,6 +40,14 @@ class Piece:
     """Of a call, its notation."""
     whole: bool = True
     """Whether a call ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    at: int
+    marker: str
+    certain: bool
+    """Whether enough has come to tell what it is."""
 
 
 class MarkerFilter:
@@ -85,19 +98,17 @@ class MarkerFilter:
             return self._take_thought(pieces, ended=ended)
         if not self._begun:
             return self._begin(pieces, ended=ended)
-        at, marker = self._next_marker()
-        if marker is None:
+        found = self._next_marker(ended=ended)
+        if found is None:
             end = len(self._held) if ended else _certain(self._held)
             self._say(self._held[:end], pieces)
             self._take(end)
             return False
-        self._say(self._held[:at], pieces)
-        self._take(at + len(marker))
-        if marker == _THOUGHT:
-            self._state = "thought"
-        elif marker == _CALL:
-            self._state = "call"
-        return True
+        self._say(self._held[: found.at], pieces)
+        self._take(found.at + (len(found.marker) if found.certain else 0))
+        if found.certain and found.marker in _STATES:
+            self._state = _STATES[found.marker]
+        return found.certain
 
     def _begin(self, pieces: list[Piece], *, ended: bool) -> bool:
         """A text that begins with `thought` and has the end of a channel later began inside of one."""
@@ -154,16 +165,21 @@ class MarkerFilter:
         if text:
             pieces.append(Piece(self._kind, text))
 
-    def _next_marker(self) -> tuple[int, str | None]:
-        """The first marker that is to be taken out, and where it stands."""
-        found = (
-            (at, marker)
-            for marker in _MARKERS
-            if (at := self._held.find(marker)) >= 0
-            and not self._speaks_of(marker)
-            and (self._calls or marker not in (_CALL, _CALL_END))
-        )
-        return min(found, default=(0, None))
+    def _next_marker(self, *, ended: bool) -> _Found | None:
+        """The first marker that is to be taken out."""
+        for match in _ANY_MARKER.finditer(self._held):
+            marker = match[0]
+            if marker in (_CALL, _CALL_END) and not self._calls:
+                continue
+            form = _FORMS.get(marker, "")
+            follows = self._held[match.end() : match.end() + len(form)]
+            if form and follows == form:
+                return _Found(match.start(), marker, certain=True)
+            if form and not ended and form.startswith(follows):
+                return _Found(match.start(), marker, certain=False)
+            if not self._speaks_of(marker):
+                return _Found(match.start(), marker, certain=True)
+        return None
 
     def _speaks_of(self, marker: str) -> bool:
         return self._request is not None and marker.encode() in self._request.body
