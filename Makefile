@@ -1,6 +1,6 @@
 # Everything below creates the environment it needs in .venv; nothing has to be installed by hand.
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz ray bench bench-quick lint type format record clean
+.PHONY: help demo test check fuzz ray bench bench-quick lint type format record clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -17,8 +17,11 @@ help: ## Shows this list
 demo: .venv/demo ## Runs the main job with a small local model, or with the service when credentials are set
 	@$(BIN)/cf-gemma demo
 
-test: .venv/dev ## Runs all tests, offline
-	$(BIN)/python -m pytest
+test: .venv/dev ## Runs all tests, offline, on all cores
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+check: lint type ## Checks style, format and types, and runs the tests that failed last, or all
+	$(BIN)/python -m pytest -n auto --dist worksteal --last-failed
 
 fuzz: .venv/dev ## Sends FUZZ_INPUTS (1000000) mutated answers through the decoder: 6 to 12 minutes
 	$(BIN)/python -m tests.faults.fuzz $(or $(FUZZ_INPUTS),1000000)

@@ -31,13 +31,20 @@ GemmaError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from typing_extensions import override
 
 if TYPE_CHECKING:
     from cf_gemma.completion import Completion
-    from cf_gemma.queue.handle import BatchHandle
+
+
+class Resumable(Protocol):
+    """A batch that was handed over, of which any process can collect the results: a `BatchHandle`."""
+
+    def to_json(self) -> str:
+        """As one line of JSON, to keep."""
+        ...
 
 
 STREAMS_NO_SCHEMA: Final = 5023
@@ -216,7 +223,7 @@ class ServerError(ApiError):
 class BatchInterrupted(GemmaError):
     """Only the first parts of a batch were handed over, or it isn't known whether one was. The cause says why."""
 
-    handle: BatchHandle | None = None
+    handle: Resumable | None = None
     """What was handed over for certain; None for nothing."""
 
 

@@ -25,8 +25,11 @@ PUBLIC_MODULES = tuple(
 )
 """What an adapter may import besides the names in `cf_gemma.__all__`."""
 
-NETWORK = ("client", "fields", "batch", "log")
-"""The modules of the core that touch sockets, threads, clocks, dice or logs. All others are pure."""
+NETWORK = ("client", "fields", "queue.batch")
+"""The modules of the core outside the transport that lead to sockets, threads, clocks or dice. All others are pure."""
+
+ROOMS = ("request", "response", "transport", "queue")
+"""The rooms of the core, from the lowest to the highest: each imports itself and those below."""
 
 IMPURE = (
     *("asyncio", "httpx", "time", "logging", "random", "socket", "ssl", "threading", "subprocess", "select", "secrets"),
@@ -75,8 +78,13 @@ def files(package: str) -> list[Path]:
 
 
 TRANSPORT = files("cf_gemma/transport")
-CORE = sorted(path for path in (ROOT / "cf_gemma").glob("*.py") if path.stem != "__main__") + TRANSPORT
-PURE = [path for path in CORE if path.stem not in ("__init__", *NETWORK) and path not in TRANSPORT]
+TOP = sorted(path for path in (ROOT / "cf_gemma").glob("*.py") if path.stem not in ("__init__", "__main__"))
+CORE = [*TOP, *(path for room in ROOMS for path in files(f"cf_gemma/{room}"))]
+PURE = [
+    path
+    for path in CORE
+    if path not in TRANSPORT and ".".join(path.with_suffix("").relative_to(ROOT / "cf_gemma").parts) not in NETWORK
+]
 
 
 def name(path: Path) -> str:
@@ -106,6 +114,23 @@ def test_the_core_knows_nothing_above_it(path: Path) -> None:
 def test_only_the_transport_knows_httpx(path: Path) -> None:
     """One package talks to the HTTP library."""
     assert path in TRANSPORT or broken(path, "httpx") == []
+
+
+@pytest.mark.parametrize(
+    ("room", "path"),
+    [(room, path) for room in ROOMS for path in files(f"cf_gemma/{room}")],
+    ids=lambda value: value if isinstance(value, str) else name(value),
+)
+def test_rooms_import_downwards(room: str, path: Path) -> None:
+    """A request is made, sent, and its answer understood: no room knows one above it, not even for types."""
+    above = [f"cf_gemma.{other}" for other in ROOMS[ROOMS.index(room) + 1 :]]
+    assert broken(path, *above, "cf_gemma.client", "cf_gemma.fields", "cf_gemma.bulk") == []
+
+
+@pytest.mark.parametrize("path", [path for path in TOP if path.stem not in ("client", "fields")], ids=name)
+def test_what_everybody_may_know_knows_no_room(path: Path) -> None:
+    """Completions, errors, settings and the like stand below the rooms."""
+    assert broken(path, *(f"cf_gemma.{room}" for room in ROOMS)) == []
 
 
 @pytest.mark.parametrize("path", PURE, ids=name)

@@ -147,7 +147,13 @@ class QueuedRun:
             return await self._gemma.batch.submit(chunk)
         except GemmaError as error:
             self._tally.stop(str(error))
-            return error.handle if isinstance(error, BatchInterrupted) else None
+            return (
+                None
+                if error.handle is None
+                else BatchHandle.of(error.handle)
+                if isinstance(error, BatchInterrupted)
+                else None
+            )
 
     async def _collect(self, handle: BatchHandle) -> None:
         try:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cf_gemma.errors import GemmaError
+from cf_gemma.errors import GemmaError, Resumable
 from cf_gemma.model import MODEL
 from cf_gemma.queue.flow import Pause, PollPolicy, asking, collecting, submitting
 from cf_gemma.queue.handle import BatchHandle, BatchPart, BatchResult, BatchStatus
@@ -49,11 +49,11 @@ class _Queue:
     def _submission(self, cut: Sequence[Part], options: Mapping[str, Any]) -> QueueFlow[BatchHandle]:
         return submitting(cut, self._model(options))
 
-    def _question(self, batch: BatchHandle | str) -> QueueFlow[BatchStatus]:
+    def _question(self, batch: Resumable | str) -> QueueFlow[BatchStatus]:
         return asking(self._settings, BatchHandle.of(batch, self._model({})))
 
     def _collection(
-        self, batch: BatchHandle | str, timeout: float | None, clock: Callable[[], float]
+        self, batch: Resumable | str, timeout: float | None, clock: Callable[[], float]
     ) -> QueueFlow[list[BatchResult]]:
         handle = BatchHandle.of(batch, self._model({}))
         return collecting(self._settings, handle, timeout=timeout, policy=self.policy, clock=clock)
@@ -105,15 +105,15 @@ class Batch(_Queue):
         batch = [item._replace(messages=self._with_images(item.messages)) for item in items(requests)]
         return self._run(self._submission(self._parts(batch, options), options))
 
-    def status(self, batch: BatchHandle | str) -> BatchStatus:
+    def status(self, batch: Resumable | str) -> BatchStatus:
         """How far a batch is. `batch` is a handle, its JSON, or a request id."""
         return self._run(self._question(batch))
 
-    def results(self, batch: BatchHandle | str) -> list[BatchResult]:
+    def results(self, batch: Resumable | str) -> list[BatchResult]:
         """The result of every request, in their order. Raises RequestTimeout when they are not all there yet."""
         return self.wait(batch, timeout=0)
 
-    def wait(self, batch: BatchHandle | str, *, timeout: float | None = QUEUE_TIMEOUT) -> list[BatchResult]:
+    def wait(self, batch: Resumable | str, *, timeout: float | None = QUEUE_TIMEOUT) -> list[BatchResult]:
         """The result of every request, in their order, as soon as they are all there.
 
         Args:
@@ -163,15 +163,15 @@ class AsyncBatch(_Queue):
         cut = await asyncio.to_thread(self._parts, batch, options)
         return await self._run(self._submission(cut, options))
 
-    async def status(self, batch: BatchHandle | str) -> BatchStatus:
+    async def status(self, batch: Resumable | str) -> BatchStatus:
         """How far a batch is. `batch` is a handle, its JSON, or a request id."""
         return await self._run(self._question(batch))
 
-    async def results(self, batch: BatchHandle | str) -> list[BatchResult]:
+    async def results(self, batch: Resumable | str) -> list[BatchResult]:
         """The result of every request, in their order. Raises RequestTimeout when they are not all there yet."""
         return await self.wait(batch, timeout=0)
 
-    async def wait(self, batch: BatchHandle | str, *, timeout: float | None = QUEUE_TIMEOUT) -> list[BatchResult]:  # noqa: ASYNC109 - the twin's parameter
+    async def wait(self, batch: Resumable | str, *, timeout: float | None = QUEUE_TIMEOUT) -> list[BatchResult]:  # noqa: ASYNC109 - the twin's parameter
         """The result of every request, in their order, as soon as they are all there; see `Batch.wait`."""
         return await self._run(self._collection(batch, timeout, self._clock))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic_core import from_json, to_json
 
-from cf_gemma.errors import GemmaError, InvalidRequest
+from cf_gemma.errors import GemmaError, InvalidRequest, Resumable
 from cf_gemma.jsonobject import as_object
 from cf_gemma.model import MODEL
 
@@ -54,15 +54,16 @@ class BatchHandle:
             raise InvalidRequest("not a batch handle: pass what BatchHandle.to_json() wrote, or a request id") from None
 
     @classmethod
-    def of(cls, batch: BatchHandle | str, model: str = MODEL) -> BatchHandle:
+    def of(cls, batch: Resumable | str, model: str = MODEL) -> BatchHandle:
         """A handle from a handle, its JSON, or the request id of a batch that was submitted elsewhere."""
         if isinstance(batch, BatchHandle):
             return batch
-        if batch.lstrip().startswith("{"):
-            return cls.from_json(batch)
-        if not batch.strip():
+        text = (batch if isinstance(batch, str) else batch.to_json()).strip()
+        if text.startswith("{"):
+            return cls.from_json(text)
+        if not text:
             raise InvalidRequest("the batch's id is empty")
-        return cls((BatchPart(batch.strip()),), model)
+        return cls((BatchPart(text),), model)
 
 
 @dataclass(frozen=True, slots=True)
