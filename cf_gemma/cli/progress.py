@@ -6,7 +6,7 @@ import asyncio
 import signal
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import typer
 from rich.console import Console
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cf_gemma.bulk import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from cf_gemma import AsyncGemma
     from cf_gemma.bulk import Bulk
@@ -24,22 +24,24 @@ PERIOD: Final = 10.0
 """Seconds between two lines."""
 
 
-def watched(job: Bulk, gemma: AsyncGemma) -> int:
+def watched(job: Bulk, gemma: AsyncGemma, each: Callable[[dict[str, Any]], None] | None = None) -> int:
     """Does a job, with its progress on the standard error. Returns the command's exit code."""
     tally = Tally()
     console = Console(stderr=True, highlight=False)
     with Display(console, tally) as display:
-        interrupted = asyncio.run(_run(job, gemma, tally, display))
+        interrupted = asyncio.run(_run(job, gemma, tally, display, each))
     console.print(display.summary(str(job.output)), markup=False, soft_wrap=True)
     return 130 if interrupted else tally.exit_code
 
 
-async def _run(job: Bulk, gemma: AsyncGemma, tally: Tally, display: Display) -> bool:
+async def _run(
+    job: Bulk, gemma: AsyncGemma, tally: Tally, display: Display, each: Callable[[dict[str, Any]], None] | None
+) -> bool:
     """Whether it was stopped by a signal."""
     with _signals(tally) as signals:
         showing = asyncio.create_task(_show(display))
         try:
-            await job.arun(gemma, tally)
+            await job.arun(gemma, tally, each)
         except asyncio.CancelledError:
             if not signals:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -163,3 +164,27 @@ def test_local(source: Path, output: Path, shell: Shell) -> None:
     assert read(output)[1]["text"] == "You said: hello"
     assert "a local stand-in for Gemma 4" in result.stderr
     assert shell.emulator.requests == []
+
+
+def test_pipes(shell: Shell, tmp_path: Path) -> None:
+    """`-` reads rows from the standard input, and writes answers to the standard output, where nothing else is."""
+    result = shell.run("batch", "-", "-o", "-", *FAST, given='{"prompt": "a"}\n{"prompt": "b"}\n')
+    assert sorted(json.loads(line)["text"] for line in result.stdout.splitlines()) == ["You said: a", "You said: b"]
+    assert "2 rows written" in result.stderr
+
+
+def test_dry_run(shell: Shell, source: Path, output: Path) -> None:
+    """Rows, tokens and cost are estimated, and nothing is sent or written."""
+    write(source, [{"prompt": "a"}, {"prompt": "b"}])
+    result = shell.run("batch", source, "-o", output, "--dry-run", "--max-tokens", "100")
+    assert "2 rows, about 20 tokens of prompts" in result.stdout
+    assert "200 tokens at their longest" in result.stdout
+    assert shell.emulator.requests == []
+    assert not output.exists()
+
+
+def test_a_template_over_columns(shell: Shell, tmp_path: Path) -> None:
+    """A CSV file and a template make prompts, and a table of answers."""
+    (tmp_path / "in.csv").write_text("review\ngood\n")
+    shell.run("batch", tmp_path / "in.csv", "-o", tmp_path / "out.csv", "--template", "Mood: {review}", *FAST)
+    assert "You said: Mood: good" in (tmp_path / "out.csv").read_text()
