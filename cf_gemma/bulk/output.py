@@ -47,7 +47,8 @@ class Output:
     ) -> None:
         self.path, self._tally = path, tally
         self._retried, self._each = retried, each
-        tally.cost += retried.total() if retried else 0.0
+        if retried:
+            tally.add_earlier_cost(retried.total())
         self.done = DiskSet()
         """The keys of the rows that are in it from earlier runs."""
         try:

@@ -14,6 +14,7 @@ import typer
 
 from cf_gemma.cli.options import ModelOptions, with_model_options
 from cf_gemma.cli.schema import read_schema
+from cf_gemma.cli.text import dollars
 from cf_gemma.errors import GemmaError
 
 if TYPE_CHECKING:
@@ -152,9 +153,11 @@ def _estimate(job: Bulk, gemma: AsyncGemma) -> int:
     """Shows what a job would cost. Returns the exit code."""
     about = job.estimate(gemma)
     bad = f" ({about.bad:,} of them can't be sent; --strict names them)" if about.bad else ""
-    typer.echo(f"{about.rows:,} rows{bad}, about {about.prompt_tokens:,} tokens of prompts: ${about.prompt_cost:.4f}")
     typer.echo(
-        f"Answers add up to {about.max_tokens:,} tokens at their longest: ${about.highest_cost:.4f} in all at most; "
+        f"{about.rows:,} rows{bad}, about {about.prompt_tokens:,} tokens of prompts: {dollars(about.prompt_cost)}"
+    )
+    typer.echo(
+        f"Answers add up to {about.max_tokens:,} tokens at their longest: {dollars(about.highest_cost)} in all at most; "
         "lower it with --max-tokens, or stop at --max-cost"
     )
     return int(about.bad > 0)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cf_gemma.bulk import Tally
+from cf_gemma.cli.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -115,17 +116,23 @@ class Display:
         rate = 60 * tally.done / max(time.monotonic() - self._begin, 0.001)
         failed = f"  {tally.failed:,} failed" if tally.failed else ""
         waiting = f"  {tally.waiting}" if tally.waiting else ""
-        return f"{rate:,.0f} rows/min  {tally.tokens:,} tokens  ${tally.cost:.4f}{failed}{waiting}"
+        cost = dollars(tally.cost - tally.cost_earlier)
+        return f"{rate:,.0f} rows/min  {tally.tokens:,} tokens  {cost}{failed}{waiting}"
 
     def summary(self, output: str) -> str:
         """The end, in a line or two."""
         tally = self._tally
         took = time.monotonic() - self._begin
-        again = f" ({tally.earlier:,} were there already)" if tally.earlier else ""
+        failed, cost = tally.failed - tally.failed_earlier, tally.cost - tally.cost_earlier
         lines = [
-            f"{tally.done:,} rows written to {output}{again} in {took:,.1f} s: "
-            f"{tally.failed:,} failed, {tally.tokens:,} tokens, ${tally.cost:.4f}",
+            f"{tally.done:,} rows written to {output} in {took:,.1f} s: "
+            f"{failed:,} failed, {tally.tokens:,} tokens, {dollars(cost)}",
         ]
+        if tally.earlier or tally.cost_earlier:
+            written = tally.earlier + tally.done
+            lines.append(
+                f"In all runs: {written:,} of {tally.total:,} rows, {tally.failed:,} failed, {dollars(tally.cost)}"
+            )
         if tally.stopped:
             lines.append(f"Stopped: {tally.stopped}. --resume goes on from here.")
         elif tally.failed:
