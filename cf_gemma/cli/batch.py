@@ -157,8 +157,8 @@ def _estimate(job: Bulk, gemma: AsyncGemma) -> int:
         f"{about.rows:,} rows{bad}, about {about.prompt_tokens:,} tokens of prompts: {dollars(about.prompt_cost)}"
     )
     typer.echo(
-        f"Answers add up to {about.max_tokens:,} tokens at their longest: {dollars(about.highest_cost)} in all at most; "
-        "lower it with --max-tokens, or stop at --max-cost"
+        f"Answers add up to {about.max_tokens:,} tokens at their longest: {dollars(about.highest_cost)} in all; "
+        "for less, lower --max-tokens, or stop at --max-cost"
     )
     return int(about.bad > 0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from typing import Final
 
 
 def flowing(text: str) -> str:
@@ -17,6 +18,21 @@ def dollars(cost: float) -> str:
         return f"${cost:,.2f}"
     digits = 2 if cost <= 0 else 1 - math.floor(math.log10(cost))
     return f"${cost:.{max(digits, 2)}f}"
+
+
+def message_of(error: Exception) -> str:
+    """An error in the words of the command line, where the library's own speak of arguments."""
+    text = str(error)
+    for argument, option in _OPTIONS.items():
+        text = text.replace(argument, option)
+    return text
+
+
+_OPTIONS: Final = {
+    "; error.partial has what had arrived": "",
+    "set thinking=False": "use --no-thinking",
+    "raise max_tokens": "raise --max-tokens",
+}
 
 
 def printable(text: str) -> str:
