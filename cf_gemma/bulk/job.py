@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cf_gemma.bulk.errors import BadLines, BulkError, OutputExists, QueueHoldsRows
+from cf_gemma.bulk.estimate import Estimate, estimate
+from cf_gemma.bulk.forms import FORMS, form_of
 from cf_gemma.bulk.live import LiveRun
-from cf_gemma.bulk.output import Output, drop_failures
+from cf_gemma.bulk.output import Output, drop_failures, in_order
 from cf_gemma.bulk.pending import checked, pending, unique
 from cf_gemma.bulk.queued import QueuedRun
 from cf_gemma.bulk.receipts import Receipts
 from cf_gemma.bulk.rows import BadRow, Rows
 from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.bulk.tally import Tally
+from cf_gemma.bulk.template import Template
 from cf_gemma.client import AsyncGemma
 from cf_gemma.request.http_request import build
 from cf_gemma.request.parameters import merged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cf_gemma.bulk.disk_set import DiskSet
 
@@ -31,10 +35,12 @@ class Bulk:
     """A job. The output has one JSON object for each row; a job that was stopped, or killed, continues from it.
 
     Attributes:
-        source: The input, one JSON object a line: `prompt` or `messages`, perhaps `id`, `image` (a path or a list of
-            them, from where the input is), `schema`, and any parameter of `AsyncGemma.chat`.
+        source: The input, one JSON object a line, or a `.csv` or `.parquet` file with such columns: `prompt` or
+            `messages`, perhaps `id`, `image` (a path or a list of them, from where the input is), `schema`, and any
+            parameter of `AsyncGemma.chat`.
         output: Where the answers go: `id`, `line`, `text`, `reasoning`, `parsed`, `finish_reason`, `usage`, `cost` (US
-            dollars) and `error`, in the order in which they come.
+            dollars) and `error`, in the order in which they come. A `.csv` or `.parquet` file is made of these at the
+            end of each run; until then, and for the next run, they are beside it, in a file with `.jsonl` added.
         mode: "live" sends a request a row; "queue" hands rows to the service's queue, which answers when it has room.
         existing: What to do with an output that exists. "resume" adds the rows that are not in it, by their ids;
             "retry_failed" asks those that have an error in it once more; "refuse" raises OutputExists.
@@ -45,6 +51,8 @@ class Bulk:
         rpm: Requests a minute, 0 for no limit. The service allows an account 300.
         max_cost: US dollars for the whole output; the job stops before the next row may cost more.
         strict: Whether a bad line raises BadLines before anything is sent.
+        template: A prompt with `{column}` in it for each value of a row; only `id` then means anything else.
+        ordered: Whether the output is put into the input's order at the end of each run.
     """
 
     source: str | Path
@@ -57,60 +65,97 @@ class Bulk:
     rpm: int = 300
     max_cost: float | None = None
     strict: bool = False
+    template: str | None = None
+    ordered: bool = False
 
     def run(self, gemma: AsyncGemma | None = None) -> Tally:
         """Does it, and blocks until it is done or stopped. For `gemma` and errors, see `arun`."""
         return asyncio.run(self.arun(gemma))
 
-    async def arun(self, gemma: AsyncGemma | None = None, tally: Tally | None = None) -> Tally:
+    def estimate(self, gemma: AsyncGemma | None = None) -> Estimate:
+        """Rows, tokens and cost of the whole input, about. Nothing is sent; for errors, see `arun`."""
+        gemma = gemma or AsyncGemma()
+        rows, wanted = self._rows(gemma)
+        options = wanted.options if wanted else {}
+        return estimate(checked(unique(rows), gemma, options), gemma, options)
+
+    async def arun(
+        self,
+        gemma: AsyncGemma | None = None,
+        tally: Tally | None = None,
+        each: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Tally:
         """Does it.
 
         Args:
             gemma: Who answers, with parameters such as `temperature` that hold where a row has none of its own; by
                 default a client of the environment's account.
             tally: Where to count, for those who want to watch. `tally.stop(…)` ends the job after what is under way.
+            each: Called with every answer as it is written.
 
         Raises:
             BulkError: The input or the output can't be used, see `cf_gemma.bulk.errors`.
             ConfigurationError, InvalidRequest: No row at all could be sent with these settings.
         """
         gemma, tally = gemma or AsyncGemma(), tally or Tally()
-        rows, wanted, output = self._checked(gemma)
-        only = drop_failures(output) if self.existing == "retry_failed" else None
-        tally.total = len(rows)
-        with Output(output, tally, overwrite=self.existing == "overwrite", retried=only) as opened:
-            if self.existing == "overwrite":
-                Receipts.beside(output).unlink(missing_ok=True)
-            try:
-                await self._run(gemma, rows, wanted, opened, tally, only)
-            except OSError as error:
-                tally.stop(f"{output} can't be written: {error.strerror}")
-        return tally
-
-    def _checked(self, gemma: AsyncGemma) -> tuple[Rows, JsonFormat | None, Path]:
-        """The rows, the format of their answers, and the output's path."""
-        source, output = Path(self.source), Path(self.output)
-        wanted = None if self.schema is None else JsonFormat(dict(self.schema))
-        options = wanted.options if wanted else {}
-        build(gemma.settings, "Hello", merged(gemma.options, options))
-        self._check_files(source, output)
-        rows = Rows(source, wanted=wanted, system=self.system)
+        rows, wanted = self._rows(gemma)
+        self._check_files()
         if self.strict:
-            lines = checked(unique(rows), gemma, options)
+            lines = checked(unique(rows), gemma, wanted.options if wanted else {})
             if bad := [row for row in lines if isinstance(row, BadRow)]:
                 raise BadLines(bad)
-        return rows, wanted, output
+        journal, overwrite = self._journal, self.existing == "overwrite"
+        only = drop_failures(journal) if self.existing == "retry_failed" else None
+        tally.total = len(rows)
+        with Output(journal, tally, overwrite=overwrite, retried=only, each=each) as opened:
+            if overwrite:
+                Receipts.beside(journal).unlink(missing_ok=True)
+            try:
+                await self._run(gemma, rows, wanted, opened, tally, only)
+                self._finish()
+            except OSError as error:
+                tally.stop(f"{self.output} can't be written: {error.strerror}")
+        return tally
 
-    def _check_files(self, source: Path, output: Path) -> None:
+    @property
+    def _journal(self) -> Path:
+        """The lines of answers, from which a run continues: the output itself, or beside one of another form."""
+        output = Path(self.output)
+        return output.with_name(f"{output.name}.jsonl") if output.suffix.lower() in FORMS else output
+
+    def _finish(self) -> None:
+        """Gives the output its form and order."""
+        output, journal = Path(self.output), self._journal
+        if output == journal and not self.ordered:
+            return
+        unfinished = output.with_name(f".{output.name}.unfinished")
+        form_of(output).write(unfinished, in_order(journal))
+        os.replace(unfinished, output)
+
+    def _rows(self, gemma: AsyncGemma) -> tuple[Rows, JsonFormat | None]:
+        """The rows, and the format of their answers, once it is clear that any could be sent."""
+        source = Path(self.source)
+        wanted = None if self.schema is None else JsonFormat(dict(self.schema))
+        build(gemma.settings, "Hello", merged(gemma.options, wanted.options if wanted else {}))
+        if not source.exists():
+            raise BulkError(f"{source} does not exist")
         if not source.is_file():
             raise BulkError(f"{source} must be a file: it is read more than once")
-        if output.exists() and (output.samefile(source) or not output.is_file()):
-            raise BulkError(f"{output} must be a file, and another one than the input")
-        if self.existing == "retry_failed" and not output.exists():
-            raise BulkError(f"{output} isn't there: only an earlier run's failures can be asked again")
-        if self.existing == "refuse" and output.exists():
+        template = None if self.template is None else Template(self.template)
+        return Rows(source, wanted=wanted, system=self.system, template=template), wanted
+
+    def _check_files(self) -> None:
+        source, output, journal = Path(self.source), Path(self.output), self._journal
+        for path in {output, journal}:
+            if path.exists() and (path.samefile(source) or not path.is_file()):
+                raise BulkError(f"{path} must be a file, and another one than the input")
+        if self.existing == "retry_failed" and not journal.exists():
+            raise BulkError(f"{journal} isn't there: only an earlier run's failures can be asked again")
+        if self.existing == "resume" and output.exists() and not journal.exists():
+            raise BulkError(f"{journal} isn't there: only with that can {output} be continued")
+        if self.existing == "refuse" and (output.exists() or journal.exists()):
             raise OutputExists(output)
-        receipts = Receipts.beside(output)
+        receipts = Receipts.beside(journal)
         if self.mode == "live" and self.existing != "overwrite" and receipts.exists() and receipts.stat().st_size:
             raise QueueHoldsRows(receipts)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
 from cf_gemma.bulk.disk_set import DiskSet
 from cf_gemma.bulk.errors import BulkError
+from cf_gemma.bulk.forms import encoded
 from cf_gemma.bulk.records import key
 from cf_gemma.jsonobject import as_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from cf_gemma.bulk.records import Record
@@ -28,14 +31,24 @@ class Output:
         tally: What is counted.
         overwrite: Whether to begin with an empty file.
         retried: Rows whose failures were taken out of it, with their cost, which stays part of their next line's.
+        each: Is called with every line that is written.
 
     Raises BulkError for a file that another process writes to, or that can't be written.
     """
 
-    def __init__(self, path: Path, tally: Tally, *, overwrite: bool = False, retried: DiskSet | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        tally: Tally,
+        *,
+        overwrite: bool = False,
+        retried: DiskSet | None = None,
+        each: Callable[[Record], None] | None = None,
+    ) -> None:
         self.path, self._tally = path, tally
-        self._retried = retried
-        tally.cost += retried.total() if retried else 0.0
+        self._retried, self._each = retried, each
+        if retried:
+            tally.add_earlier_cost(retried.total())
         self.done = DiskSet()
         """The keys of the rows that are in it from earlier runs."""
         try:
@@ -55,6 +68,8 @@ class Output:
             record = {**record, "cost": (record["cost"] or 0.0) + cost}
         write_line(self._file, record)
         self._tally.add(record)
+        if self._each:
+            self._each(record)
 
     def close(self) -> None:
         """Frees the file."""
@@ -105,9 +120,22 @@ def whole_lines(file: int, path: Path) -> Iterator[Record]:
             yield _record(line, number, path)
 
 
+def in_order(path: Path) -> Iterator[Record]:
+    """The records of an output in the order of the input; where they are is kept on disk meanwhile."""
+    with contextlib.closing(sqlite3.connect("", isolation_level=None)) as index, path.open("rb") as lines:
+        index.execute("CREATE TABLE records (line INTEGER, begin INTEGER)")
+        begin = 0
+        for line in lines:
+            index.execute("INSERT INTO records VALUES (?, ?)", (json.loads(line)["line"], begin))
+            begin += len(line)
+        for (place,) in index.execute("SELECT begin FROM records ORDER BY line, begin"):
+            lines.seek(place)
+            yield json.loads(lines.readline())
+
+
 def write_line(file: int, record: dict[str, Any]) -> None:
     """Appends a record in one go: whoever kills the process gets all of the line, or nothing."""
-    data = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
+    data = encoded(record)
     written = 0
     try:
         while written < len(data):

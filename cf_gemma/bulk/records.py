@@ -27,9 +27,9 @@ def of_outcome(row: Row, outcome: Completion | GemmaError, cost: float | None = 
     usage = usage_of(outcome)
     if usage is not None:
         record["usage"] = usage.to_dict()
-    record["cost"] = cost if cost is not None else usage.cost if usage else None
-    if isinstance(outcome, GemmaError) and not record["cost"]:
-        record["cost"] = None
+    paid = cost if cost is not None else usage.cost if usage else 0.0
+    if usage is not None or paid:
+        record["cost"] = round(paid, 10)  # a token costs more than a thousand times that
     return record
 
 

@@ -1,4 +1,4 @@
-"""The input: one JSON object a line, each a request, or a complaint that says what is wrong with it."""
+"""The input: rows, each a request, or a complaint that says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
+from cf_gemma.bulk.forms import form_of, options_of
 from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.errors import GemmaError, InvalidRequest
 from cf_gemma.jsonobject import as_object
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from cf_gemma.bulk.template import Template
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line that can be sent."""
+    """A row that can be sent."""
 
     line: int
     """From 1."""
@@ -39,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A line that can't be sent."""
+    """A row that can't be sent."""
 
     line: int
     error: GemmaError
@@ -59,32 +62,45 @@ class Rows:
         path: The file.
         wanted: The format of the answers to rows that ask for none of their own.
         system: A system message in front of every row's.
+        template: Of the prompts; the file's columns go into it, and none but `id` has a meaning of its own.
     """
 
-    def __init__(self, path: Path, *, wanted: JsonFormat | None = None, system: str | None = None) -> None:
-        self._path, self._wanted = path, wanted
+    def __init__(
+        self,
+        path: Path,
+        *,
+        wanted: JsonFormat | None = None,
+        system: str | None = None,
+        template: Template | None = None,
+    ) -> None:
+        self._path, self._form = path, form_of(path)
+        self._wanted, self._template = wanted, template
         self._front = [{"role": "system", "content": system}] if system else []
 
     def __len__(self) -> int:
-        """How many there are, for which the whole file is read."""
-        with self._path.open("rb") as lines:
-            return sum(1 for line in lines if line.strip())
+        """How many there are, for which the whole file may be read."""
+        return self._form.count(self._path)
 
     def __iter__(self) -> Iterator[Row | BadRow]:
-        """The rows, one after the other; blank lines are none."""
-        with self._path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield self._row(number, line)
+        """The rows, one after the other."""
+        for number, fields in self._form.read(self._path):
+            yield BadRow(number, fields) if isinstance(fields, GemmaError) else self._row(number, fields)
 
-    def _row(self, number: int, line: bytes) -> Row | BadRow:
+    def _row(self, number: int, fields: dict[str, Any]) -> Row | BadRow:
         row_id = None
         try:
-            fields = _decoded(line)
             row_id = _id(fields)
-            return self._read(number, number if row_id is None else row_id, fields)
+            return self._read(number, number if row_id is None else row_id, self._request(fields))
         except GemmaError as error:
             return BadRow(number, error, row_id)
+
+    def _request(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """What a row asks for. With a template, its columns are there for that alone."""
+        if self._template is not None:
+            return {"prompt": self._template.fill(fields)}
+        if self._form.text_cells:
+            return options_of(fields)
+        return {name: value for name, value in fields.items() if value is not None}
 
     def _read(self, number: int, row_id: str | int, fields: dict[str, Any]) -> Row:
         row_format = JsonFormat() if _wants_json(fields) else self._wanted
@@ -125,18 +141,9 @@ def _wants_json(fields: dict[str, Any]) -> bool:
     return kind != "text"
 
 
-def _decoded(line: bytes) -> dict[str, Any]:
-    try:
-        fields = as_object(json.loads(line))
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"not JSON: {error}") from None
-    if fields is None:
-        raise InvalidRequest("not a JSON object")
-    return fields
-
-
 def _id(fields: dict[str, Any]) -> str | int | None:
-    row_id = fields.pop("id", None)
+    row_id = fields.get("id") or None if isinstance(fields.get("id"), str) else fields.get("id")
+    fields.pop("id", None)
     if isinstance(row_id, bool) or not isinstance(row_id, str | int | None):
         raise InvalidRequest("id must be a text or a whole number")
     return row_id

@@ -21,12 +21,16 @@ class Tally:
     """Rows that this run has written."""
     failed: int = 0
     """Rows with an error in the whole output."""
+    failed_earlier: int = 0
+    """Those of earlier runs."""
     tokens: int = 0
     """Prompt and completion tokens of this run."""
     answered: int = 0
     """Rows with a price in the whole output."""
     cost: float = 0.0
     """US dollars: those in the output from earlier runs, and whatever this one pays, written or not."""
+    cost_earlier: float = 0.0
+    """What of that earlier runs have paid."""
     waiting: str = ""
     """Why no request goes out just now; "" while they do."""
     stopped: str = ""
@@ -45,12 +49,18 @@ class Tally:
         """Counts a line of the output."""
         if earlier:
             self.earlier += 1
-            self.cost += record["cost"] or 0.0
+            self.failed_earlier += record["error"] is not None
+            self.add_earlier_cost(record["cost"] or 0.0)
         else:
             self.done += 1
             self.tokens += record["usage"]["total_tokens"] if record["usage"] else 0
         self.failed += record["error"] is not None
         self.answered += record["cost"] is not None
+
+    def add_earlier_cost(self, cost: float) -> None:
+        """Counts what earlier runs have paid."""
+        self.cost += cost
+        self.cost_earlier += cost
 
     @property
     def missing(self) -> int:

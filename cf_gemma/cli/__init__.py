@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 
 def main() -> None:
     """Runs the command line. Says in one line what to install when something is missing."""
+    # A command says itself what matters; whoever wants the log sets up logging.
+    logging.getLogger("cf_gemma").addHandler(logging.NullHandler())
     try:
         from cf_gemma.cli.app import app
 

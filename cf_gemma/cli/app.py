@@ -15,7 +15,7 @@ from cf_gemma.version import __version__
 
 SUMMARIES: Final = {
     "ask": "Asks one question; the answer goes to the standard output.",
-    "batch": "Answers every row of a JSONL file; one JSON object a line in and out.",
+    "batch": "Answers every row of a file: JSON lines, CSV or Parquet.",
     "chat": "A conversation on the terminal, token by token; reasoning is dim.",
     "demo": "Streams, extracts, calls a tool and answers from documents, with LangChain and LlamaIndex.",
     "doctor": "Checks the token, the model and a streamed answer; with --survey, what no document says.",

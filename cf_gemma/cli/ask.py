@@ -12,7 +12,7 @@ import typer
 import cf_gemma
 from cf_gemma.cli.options import ModelOptions, with_model_options
 from cf_gemma.cli.schema import read_schema
-from cf_gemma.cli.text import printable
+from cf_gemma.cli.text import dollars, message_of, printable
 from cf_gemma.errors import ConfigurationError, GemmaError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ def ask(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except (GemmaError, ImportError) as error:
-        typer.echo(f"cf-gemma ask: {error}", err=True)
+        typer.echo(f"cf-gemma ask: {message_of(error)}", err=True)
         refused = isinstance(error, ConfigurationError | InvalidRequest | ImportError)
         raise typer.Exit(2 if refused else 1) from error
     if usage and completion.usage is not None:
         used = completion.usage
-        typer.echo(f"{used.prompt_tokens} tokens in, {used.completion_tokens} out, ${used.cost:.6f}", err=True)
+        typer.echo(f"{used.prompt_tokens} tokens in, {used.completion_tokens} out, {dollars(used.cost)}", err=True)
     if completion.finish_reason == "length":
         remedy = (
             _local_limit(completion, options.max_tokens)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
-from typing import Annotated, Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cf_gemma.cli.options import ModelOptions, with_model_options
 from cf_gemma.cli.schema import read_schema
+from cf_gemma.cli.text import dollars
 from cf_gemma.errors import GemmaError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from cf_gemma import AsyncGemma
+    from cf_gemma.bulk import Bulk
+
+    Each = Callable[[dict[str, Any]], None] | None
+
 HELP = """\
+The input is a file of JSON lines, or, by its name, CSV or Parquet (extra "parquet"); the output likewise. - is a pipe.
+
 A row has a "prompt" or "messages", and may have an "id" (else it is the line's number), an "image" (a path, or a list
 of them, from where the input is), a "schema" (a JSON Schema to answer in), and options such as "temperature".
 
@@ -37,6 +52,10 @@ Examples:
     cf-gemma batch nightly.jsonl -o nightly.out.jsonl --mode queue
 
     cf-gemma batch questions.jsonl -o answers.jsonl --retry-failed
+
+    cf-gemma batch reviews.csv -o moods.parquet --template "Mood of this review, in a word: {review}" --dry-run
+
+    cat questions.jsonl | cf-gemma batch - -o - | jq .text
 """
 
 
@@ -49,8 +68,8 @@ class Mode(StrEnum):
 
 @with_model_options
 def batch(
-    source: Annotated[Path, typer.Argument(metavar="INPUT.jsonl", exists=True, dir_okay=False, readable=True)],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.jsonl", dir_okay=False)],
+    source: Annotated[Path, typer.Argument(metavar="INPUT")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUTPUT")],
     mode: Annotated[
         Mode, typer.Option(help="live: a request a row; queue: the service's queue, which answers when it has room.")
     ] = Mode.live,
@@ -68,6 +87,15 @@ def batch(
         bool, typer.Option("--retry-failed", help="Run only the rows that have an error in the output.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="A bad line stops everything before it begins.")] = False,
+    template: Annotated[
+        str | None, typer.Option(help='A prompt with a row\'s values in it: "Translate into {language}: {text}"')
+    ] = None,
+    ordered: Annotated[
+        bool, typer.Option("--ordered", help="Put the output into the input's order at the end.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count rows and estimate tokens and cost; nothing is sent.")
+    ] = False,
     *,
     options: ModelOptions,
 ) -> None:
@@ -79,25 +107,60 @@ def batch(
     from cf_gemma.bulk import Bulk
     from cf_gemma.cli.progress import watched
 
-    job = Bulk(
-        source,
-        output,
-        mode=mode.value,
-        existing=existing,
-        schema=wanted,
-        system=options.system,
-        concurrency=concurrency,
-        rpm=rpm,
-        max_cost=max_cost,
-        strict=strict,
-    )
     try:
-        with options.client() as arguments:
-            code = watched(job, AsyncGemma(**arguments, **options.parameters))
+        with _paths(source, output) as (rows, answers, each), options.client() as arguments:
+            job = Bulk(
+                rows,
+                answers,
+                mode=mode.value,
+                existing=existing,
+                schema=wanted,
+                system=options.system,
+                concurrency=concurrency,
+                rpm=rpm,
+                max_cost=max_cost,
+                strict=strict,
+                template=template,
+                ordered=ordered,
+            )
+            gemma = AsyncGemma(**arguments, **options.parameters)
+            code = _estimate(job, gemma) if dry_run else watched(job, gemma, each)
     except (GemmaError, ImportError, OSError) as error:
         _complain(error)
         raise typer.Exit(2) from error
     raise typer.Exit(code)
+
+
+@contextmanager
+def _paths(source: Path, output: Path) -> Generator[tuple[Path, Path, Each], None, None]:
+    """The files of a job, and what to do with each answer. Behind a pipe (`-`) there is a temporary file."""
+    from cf_gemma.bulk.forms import encoded
+
+    def show(record: dict[str, Any]) -> None:
+        sys.stdout.buffer.write(encoded(record))
+        sys.stdout.buffer.flush()
+
+    piped = str(output) == "-"
+    with TemporaryDirectory(prefix="cf-gemma-") as folder:
+        if str(source) == "-":
+            source = Path(folder, "in.jsonl")
+            with source.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        yield source, Path(folder, "out.jsonl") if piped else output, show if piped else None
+
+
+def _estimate(job: Bulk, gemma: AsyncGemma) -> int:
+    """Shows what a job would cost. Returns the exit code."""
+    about = job.estimate(gemma)
+    bad = f" ({about.bad:,} of them can't be sent; --strict names them)" if about.bad else ""
+    typer.echo(
+        f"{about.rows:,} rows{bad}, about {about.prompt_tokens:,} tokens of prompts: {dollars(about.prompt_cost)}"
+    )
+    typer.echo(
+        f"Answers add up to {about.max_tokens:,} tokens at their longest: {dollars(about.highest_cost)} in all; "
+        "for less, lower --max-tokens, or stop at --max-cost"
+    )
+    return int(about.bad > 0)
 
 
 def _existing(*, resume: bool, overwrite: bool, retry_failed: bool) -> Any:

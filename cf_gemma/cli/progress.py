@@ -6,16 +6,17 @@ import asyncio
 import signal
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cf_gemma.bulk import Tally
+from cf_gemma.cli.text import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from cf_gemma import AsyncGemma
     from cf_gemma.bulk import Bulk
@@ -24,22 +25,24 @@ PERIOD: Final = 10.0
 """Seconds between two lines."""
 
 
-def watched(job: Bulk, gemma: AsyncGemma) -> int:
+def watched(job: Bulk, gemma: AsyncGemma, each: Callable[[dict[str, Any]], None] | None = None) -> int:
     """Does a job, with its progress on the standard error. Returns the command's exit code."""
     tally = Tally()
     console = Console(stderr=True, highlight=False)
     with Display(console, tally) as display:
-        interrupted = asyncio.run(_run(job, gemma, tally, display))
+        interrupted = asyncio.run(_run(job, gemma, tally, display, each))
     console.print(display.summary(str(job.output)), markup=False, soft_wrap=True)
     return 130 if interrupted else tally.exit_code
 
 
-async def _run(job: Bulk, gemma: AsyncGemma, tally: Tally, display: Display) -> bool:
+async def _run(
+    job: Bulk, gemma: AsyncGemma, tally: Tally, display: Display, each: Callable[[dict[str, Any]], None] | None
+) -> bool:
     """Whether it was stopped by a signal."""
     with _signals(tally) as signals:
         showing = asyncio.create_task(_show(display))
         try:
-            await job.arun(gemma, tally)
+            await job.arun(gemma, tally, each)
         except asyncio.CancelledError:
             if not signals:
                 raise
@@ -113,17 +116,23 @@ class Display:
         rate = 60 * tally.done / max(time.monotonic() - self._begin, 0.001)
         failed = f"  {tally.failed:,} failed" if tally.failed else ""
         waiting = f"  {tally.waiting}" if tally.waiting else ""
-        return f"{rate:,.0f} rows/min  {tally.tokens:,} tokens  ${tally.cost:.4f}{failed}{waiting}"
+        cost = dollars(tally.cost - tally.cost_earlier)
+        return f"{rate:,.0f} rows/min  {tally.tokens:,} tokens  {cost}{failed}{waiting}"
 
     def summary(self, output: str) -> str:
         """The end, in a line or two."""
         tally = self._tally
         took = time.monotonic() - self._begin
-        again = f" ({tally.earlier:,} were there already)" if tally.earlier else ""
+        failed, cost = tally.failed - tally.failed_earlier, tally.cost - tally.cost_earlier
         lines = [
-            f"{tally.done:,} rows written to {output}{again} in {took:,.1f} s: "
-            f"{tally.failed:,} failed, {tally.tokens:,} tokens, ${tally.cost:.4f}",
+            f"{tally.done:,} rows written to {output} in {took:,.1f} s: "
+            f"{failed:,} failed, {tally.tokens:,} tokens, {dollars(cost)}",
         ]
+        if tally.earlier or tally.cost_earlier:
+            written = tally.earlier + tally.done
+            lines.append(
+                f"In all runs: {written:,} of {tally.total:,} rows, {tally.failed:,} failed, {dollars(tally.cost)}"
+            )
         if tally.stopped:
             lines.append(f"Stopped: {tally.stopped}. --resume goes on from here.")
         elif tally.failed:

@@ -26,6 +26,10 @@ class Terminal:
         """Types lines, before or after somebody reads them."""
         os.write(self.ours, "".join(f"{line}\n" for line in lines).encode())
 
+    def paste(self, text: str) -> None:
+        """Pastes a text, with the marks that a terminal puts around one."""
+        os.write(self.ours, b"\x1b[200~" + text.encode() + b"\x1b[201~")
+
     def shown(self) -> str:
         """All that is written to it, until the last program that has it ends. Once."""
         os.close(self.theirs)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
+from cf_gemma.cli.text import dollars
 from cf_gemma.model import PRICE
 from tests.cli.files import FAST, MODES, png, prompts, read, write
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from tests.cli.conftest import Shell
 
@@ -124,7 +126,9 @@ def test_what_is_not_the_answer_that_was_wanted(shell: Shell, source: Path, outp
     assert (found[4]["parsed"], found[4]["text"]) == (None, '{"said": 1}')
     asked = sorted(text for request in shell.emulator.requests for text in prompts(request.json))
     assert asked == ["bad", "bad", "fenced", "misfit", "misfit", "ok"], "what doesn't fit is asked for once more"
-    assert found[4]["cost"] == 2 * found[4]["usage"]["neurons"] * PRICE.neurons / 1_000, "both times are paid"
+    assert found[4]["cost"] == pytest.approx(2 * found[4]["usage"]["neurons"] * PRICE.neurons / 1_000), (
+        "both times are paid"
+    )
     assert found[1]["parsed"] == {"said": "ok"}
     assert (found[2]["error"]["type"], found[2]["text"]) == ("InvalidJSON", "no JSON")
     assert found[2]["cost"] > 0
@@ -163,3 +167,48 @@ def test_local(source: Path, output: Path, shell: Shell) -> None:
     assert read(output)[1]["text"] == "You said: hello"
     assert "a local stand-in for Gemma 4" in result.stderr
     assert shell.emulator.requests == []
+
+
+def test_pipes(shell: Shell, tmp_path: Path) -> None:
+    """`-` reads rows from the standard input, and writes answers to the standard output, where nothing else is."""
+    result = shell.run("batch", "-", "-o", "-", *FAST, given='{"prompt": "a"}\n{"prompt": "b"}\n')
+    assert sorted(json.loads(line)["text"] for line in result.stdout.splitlines()) == ["You said: a", "You said: b"]
+    assert "2 rows written" in result.stderr
+
+
+def test_dry_run(shell: Shell, source: Path, output: Path) -> None:
+    """Rows, tokens and cost are estimated, and nothing is sent or written."""
+    write(source, [{"prompt": "a"}, {"prompt": "b"}])
+    result = shell.run("batch", source, "-o", output, "--dry-run", "--max-tokens", "100")
+    assert "2 rows, about 20 tokens of prompts" in result.stdout
+    assert "200 tokens at their longest" in result.stdout
+    assert shell.emulator.requests == []
+    assert not output.exists()
+
+
+def test_a_template_over_columns(shell: Shell, tmp_path: Path) -> None:
+    """A CSV file and a template make prompts, and a table of answers."""
+    (tmp_path / "in.csv").write_text("review\ngood\n")
+    shell.run("batch", tmp_path / "in.csv", "-o", tmp_path / "out.csv", "--template", "Mood: {review}", *FAST)
+    assert "You said: Mood: good" in (tmp_path / "out.csv").read_text()
+
+
+def test_summary_of_several_runs(shell: Shell, source: Path, output: Path) -> None:
+    """What this run did, and what all runs did together, stand apart."""
+    write(source, [{"prompt": "a"}, {"prompt": "broken"}])
+    result = shell.run("batch", source, "-o", output, *FAST, code=1)
+    assert "In all runs" not in result.stderr
+    write(source, [{"prompt": "a"}, {"prompt": "broken"}, {"prompt": "c"}])
+    result = shell.run("batch", source, "-o", output, "--resume", *FAST, code=1)
+    assert result.stderr.startswith(f"1 rows written to {output} in ")
+    assert ": 0 failed, " in result.stderr
+    assert "In all runs: 3 of 3 rows, 1 failed, $0.0000" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"),
+    [(0, "$0.00"), (0.0000039, "$0.0000039"), (0.00169, "$0.0017"), (0.254, "$0.25"), (1234.567, "$1,234.57")],
+)
+def test_dollars(cost: float, text: str) -> None:
+    """Amounts have as many digits as mean something."""
+    assert dollars(cost) == text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cf_gemma.cli.text import printable
+from cf_gemma.cli.text import message_of, printable
 from cf_gemma.emulator import CUT, Emulator, Reply
+from cf_gemma.errors import GemmaError
 from tests.cli.conftest import Shell
 from tests.cli.files import png
 
@@ -62,7 +64,7 @@ def test_a_terminal_shows_everything(shell: Shell) -> None:
     with shell.start("chat", stdin=theirs) as program:
         os.close(theirs)
         os.write(ours, b"refused\nhello\n/exit\n")
-        told, trouble = program.communicate(timeout=10)
+        told, trouble = program.communicate(timeout=30)
     os.close(ours)
     assert (program.returncode, trouble) == (0, "")
     assert told.count("> ") == 3
@@ -148,3 +150,24 @@ def test_ctrl_c_stops_the_answer() -> None:
 def test_a_model_can_not_write_to_the_terminal() -> None:
     """Escape sequences are taken out, letters of all scripts and emoji stay."""
     assert printable("a\x1b[31mb\x07\x9bc\r\n\té👨‍👩‍👧‎") == "a[31mbc\n\té👨‍👩‍👧‎"
+
+
+def test_system_model_and_save(shell: Shell, tmp_path: Path) -> None:
+    """The system message and the model can be changed on the way; the conversation is saved, but over no other file."""
+    file = tmp_path / "talk.json"
+    lines = ["/system Be brief.", "hello", f"/save {file}", f"/save {file}", "/model @cf/nobody/nothing", "again"]
+    told = talk(shell, *lines, code=1).stderr
+    assert contents(shell, 0) == ["Be brief.", "hello"]
+    saved = json.loads(file.read_text())
+    assert [message["role"] for message in saved] == ["system", "user", "assistant"]
+    assert f"{file} can't be written: File exists" in told
+    assert "@cf/nobody/nothing" in shell.emulator.requests[-1].path
+    assert "code 5007" in told
+
+
+def test_no_words_of_the_library() -> None:
+    """What an error says to programs isn't said here."""
+    error = GemmaError(
+        "the answer broke off; error.partial has what had arrived: raise max_tokens, or set thinking=False"
+    )
+    assert message_of(error) == "the answer broke off: raise --max-tokens, or use --no-thinking"

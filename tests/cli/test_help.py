@@ -31,7 +31,7 @@ def test_examples(shell: Shell, command: str) -> None:
     examples = [shlex.split(line, comments=True) for line in re.findall(rf"cf-gemma {command}\b.*", after)]
     assert len(examples) >= 2
     assert "See HELP" not in before
-    assert {word for words in examples for word in words if word.startswith("-")} <= {*COMMANDS[command], "|"}
+    assert {word for words in examples for word in words if word.startswith("-")} <= {*COMMANDS[command], "|", "-"}
 
 
 def test_all_commands(shell: Shell) -> None:

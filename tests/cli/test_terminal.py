@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from cf_gemma.emulator import Emulator
+from cf_gemma.model import MODEL
+from tests.cli.conftest import Shell
 from tests.cli.files import write
 from tests.cli.terminal import LOOKS, dim, plain, terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.cli.conftest import Shell
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
 
@@ -43,3 +45,47 @@ def test_reasoning_is_dim(shell: Shell) -> None:
     assert " tokens in, " in dim(told)
     assert "You said: hello" in plain(told)
     assert "You said" not in dim(told)
+
+
+def test_a_paste_is_one_message(shell: Shell) -> None:
+    """Several lines that are pasted at once are one message, and one request; so are lines that go on."""
+    with terminal() as screen, shell.start("chat", stdin=screen.theirs, stdout=screen.theirs, looks=LOOKS) as program:
+        screen.paste("one\ntwo\n\nthree")
+        screen.type("", "four \\", "five", "/exit")
+        screen.shown()
+        assert program.wait(10) == 0
+    messages = [request.json["messages"][-1]["content"] for request in shell.emulator.requests]
+    assert messages == ["one\ntwo\n\nthree", "four \nfive"]
+
+
+MARKDOWN = (
+    "# Title\n\nSome **bold** words, and so many more that they don't fit into one line of it.\n\n```\na\n\nb\n```\n"
+)
+
+
+@pytest.mark.parametrize("plain_text", [False, True], ids=["drawn", "plain"])
+def test_markdown_is_drawn(plain_text: bool) -> None:
+    """On a terminal Markdown is drawn, and words aren't broken; --plain leaves it as it is."""
+    looks = {**LOOKS, "COLUMNS": "40"}
+    options = ["--plain"] if plain_text else []
+    with Emulator(MARKDOWN) as emulator, terminal() as screen:
+        shell = Shell(emulator)
+        with shell.start("chat", *options, stdin=screen.theirs, stdout=screen.theirs, looks=looks) as program:
+            screen.type("hello", "/exit")
+            told = plain(screen.shown())
+            assert program.wait(10) == 0
+    assert ("**bold**" in told) is plain_text
+    assert ("```" in told) is plain_text
+    if not plain_text:
+        assert "bold words, and so many more that" in told
+        assert re.search(r"they don't fit into one line of it\.", told)
+
+
+def test_the_first_line_says_who_answers(shell: Shell) -> None:
+    """Model and host, and that it isn't Cloudflare."""
+    with terminal() as screen, shell.start("chat", stdin=screen.theirs, stdout=screen.theirs, looks=LOOKS) as program:
+        screen.type("/exit")
+        told = plain(screen.shown())
+        assert program.wait(10) == 0
+    assert f"{MODEL} at 127.0.0.1:" in told
+    assert "a server on this machine and not Cloudflare" in told
