@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import replace
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from typing_extensions import override
 
 from cf_gemma.request import remote_images
+from cf_gemma.request.closing import HeldText, together
 from cf_gemma.request.http_request import build
 from cf_gemma.request.parameters import RULES, merged, unknown_setting
 from cf_gemma.settings import SETTING_NAMES, TIMEOUT, Settings
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from cf_gemma.completion import Completion, Delta
     from cf_gemma.queue.batch import AsyncBatch, Batch
+    from cf_gemma.request.closing import Closing
     from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.request.parameters import Options
     from cf_gemma.settings import Endpoint, Timeout
@@ -111,6 +114,10 @@ class _Model(Generic[AnyHttpClient]):
             _log.debug("not sent, since it can't be, and is past: %s", "; ".join(request.left_out))
         return request
 
+    def _last_request(self, closing: Closing, completion: Completion, *, stream: bool | None = None) -> HttpRequest:
+        """The request for the object, where the answer was another text."""
+        return build(self.settings, closing.last_messages(completion.text), closing.last_parameters(), stream=stream)
+
 
 class Gemma(_Model["HttpClient"]):
     """Gemma 4 over HTTP, blocking. Threads may share one.
@@ -153,7 +160,13 @@ class Gemma(_Model["HttpClient"]):
 
     def chat(self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]) -> Completion:
         """The whole answer. Raises a subclass of GemmaError, before anything is sent for what can't be."""
-        return self._transport.complete(self._request(self._with_images(messages), prompt, options))
+        request = self._request(self._with_images(messages), prompt, options)
+        completion = self._transport.complete(request)
+        if request.closing is None:
+            return completion
+        if not request.closing.is_needed(completion):
+            return request.closing.bare(completion)
+        return together(completion, self._transport.complete(self._last_request(request.closing, completion)))
 
     def stream(
         self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]
@@ -163,7 +176,24 @@ class Gemma(_Model["HttpClient"]):
         What can't be sent is refused at once; the request goes out at the first `next()`. `close()` closes the
         connection. An error in the middle carries what had arrived as `partial`.
         """
-        return self._transport.stream(self._request(self._with_images(messages), prompt, options, stream=True))
+        request = self._request(self._with_images(messages), prompt, options, stream=True)
+        stream = self._transport.stream(request)
+        return stream if request.closing is None else self._closed(stream, request.closing)
+
+    def _closed(
+        self, stream: Generator[Delta | Completion, None, None], closing: Closing
+    ) -> Generator[Delta | Completion, None, None]:
+        """The stream with its text held back until it is known to be the object; else followed by one that is."""
+        held = HeldText(closing)
+        with contextlib.closing(stream):
+            for item in stream:
+                yield from held.passed(item)
+        if held.unfit is not None:
+            with contextlib.closing(
+                self._transport.stream(self._last_request(closing, held.unfit, stream=True))
+            ) as last:
+                for item in last:
+                    yield held.joined(item)
 
     @cached_property
     def batch(self) -> Batch:
@@ -213,7 +243,13 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
     ) -> Completion:
         """The whole answer. Raises a subclass of GemmaError, before anything is sent for what can't be."""
         transport = await self._loaded()
-        return await transport.complete(await self._unblocked_request(messages, prompt, options))
+        request = await self._unblocked_request(messages, prompt, options)
+        completion = await transport.complete(request)
+        if request.closing is None:
+            return completion
+        if not request.closing.is_needed(completion):
+            return request.closing.bare(completion)
+        return together(completion, await transport.complete(self._last_request(request.closing, completion)))
 
     def stream(
         self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]
@@ -266,10 +302,19 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
         transport = await self._loaded()
         if request is None:
             request = await self._unblocked_request(messages, prompt, options, stream=True)
+        held = HeldText(request.closing) if request.closing else None
         async with await transport.answer(request) as exchange:
             while items := await exchange.more():
                 for item in items:
-                    yield item
+                    for passed in held.passed(item) if held else (item,):
+                        yield passed
+        if held is None or held.unfit is None:
+            return
+        last = self._last_request(held.closing, held.unfit, stream=True)
+        async with await transport.answer(last) as exchange:
+            while items := await exchange.more():
+                for item in items:
+                    yield held.joined(item)
 
     async def _post(self, request: HttpRequest) -> dict[str, Any]:
         return await (await self._loaded()).post(request)

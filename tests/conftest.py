@@ -44,8 +44,14 @@ def _neutral_environment() -> None:
         del os.environ[name]
 
 
+@pytest.fixture(scope="session")
+def _template() -> None:
+    """Makes the template ready, which takes a while, before a test looks at the clock."""
+    assert flaws({"messages": [{"role": "user", "content": "hi"}]}) == []
+
+
 @pytest.fixture(autouse=True)
-def _readable_requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _readable_requests(_template: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Google's template prints every request that the product sends to an emulator in this process."""
     unreadable: list[str] = []
     record = Service._record

@@ -147,13 +147,8 @@ class QueuedRun:
             return await self._gemma.batch.submit(chunk)
         except GemmaError as error:
             self._tally.stop(str(error))
-            return (
-                None
-                if error.handle is None
-                else BatchHandle.of(error.handle)
-                if isinstance(error, BatchInterrupted)
-                else None
-            )
+            handle = error.handle if isinstance(error, BatchInterrupted) else None
+            return None if handle is None else BatchHandle.of(handle)
 
     async def _collect(self, handle: BatchHandle) -> None:
         try:

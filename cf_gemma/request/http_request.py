@@ -10,8 +10,10 @@ from pydantic_core import from_json, to_json
 from cf_gemma.errors import InvalidRequest
 from cf_gemma.jsonobject import as_object
 from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
+from cf_gemma.request.closing import Closing
 from cf_gemma.request.messages import wire_messages
 from cf_gemma.request.parameters import LIMITS
+from cf_gemma.request.schema_prompt import set_schema
 from cf_gemma.request.tools import forced_name, set_tools
 from cf_gemma.settings import Settings, checked_headers
 
@@ -61,6 +63,8 @@ class HttpRequest:
     """Whether it may be sent again when nobody knows if the service acted on it."""
     left_out: tuple[str, ...] = ()
     """A line for each thing in the conversation's past that the model doesn't take, and that isn't sent."""
+    closing: Closing | None = None
+    """What to do with an answer that should be an object, but was free to be a call."""
 
     def unstreamed(self) -> HttpRequest:
         """The same request, for an answer in one piece."""
@@ -100,8 +104,9 @@ def build(
     if not url.endswith(f"/run/{model}"):
         body["model"] = model
     set_tools(body, written_out=settings.readable_tools)
-    _set_thinking(body, parameters.get("thinking"))
     _set_response_format(body)
+    closing = _set_structure(settings, body, messages, parameters)
+    _set_thinking(body, parameters.get("thinking"))
     extra = _extra(parameters)
     if not LIMITS.isdisjoint(extra):
         body = {name: value for name, value in body.items() if name not in LIMITS}
@@ -126,6 +131,7 @@ def build(
         limit=_limit(body),
         tools=_parameters(body),
         left_out=tuple(left_out),
+        closing=closing,
     )
 
 
@@ -173,6 +179,25 @@ def _set_response_format(body: dict[str, Any]) -> None:
         raise InvalidRequest('response_format must be {"type": "json_schema", "json_schema": {"name": …, "schema": …}}')
     wrapped = given if "schema" in given else {"name": given.get("title"), "schema": given}
     body["response_format"] = {**wanted, "json_schema": {**wrapped, "name": wrapped.get("name") or "answer"}}
+
+
+def _set_structure(
+    settings: Settings,
+    body: dict[str, Any],
+    messages: str | Sequence[Mapping[str, Any]] | None,
+    parameters: Mapping[str, Any],
+) -> Closing | None:
+    """Shows the model what JSON is asked for, and binds it to that unless it must be free to call a tool."""
+    wanted: dict[str, Any] = body.get("response_format") or {}
+    if wanted.get("type") not in ("json_schema", "json_object"):
+        return None
+    if settings.schema_in_prompt:
+        set_schema(body, wanted)
+    if messages is None or not body.get("tools") or body.get("tool_choice") == "none":
+        return None
+    del body["response_format"]
+    listed = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+    return Closing(listed, {**parameters, "response_format": wanted})
 
 
 def _extra(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -337,11 +337,12 @@ async def test_own_message_goes_back(emulate: Emulate, output_version: str) -> N
     results = [ToolMessage("sun", tool_call_id="a"), ToolMessage("noon", tool_call_id="b")]
     emulated.model.invoke([asked, answer, *results])
     sent = emulated.body["messages"][1]
-    assert sent["content"] == FULL.text
-    assert sent["reasoning_content"] == sent["reasoning"] == FULL.reasoning
+    assert sent["content"] == ""
+    assert sent["reasoning_content"] == sent["reasoning"] == f"{FULL.reasoning}\n{FULL.text}"
     assert [call["id"] for call in sent["tool_calls"]] == ["a", "b"]
     emulated.model.invoke([asked, answer, *results, HumanMessage("Thanks.")])
     assert "reasoning_content" not in emulated.body["messages"][1]
+    assert emulated.body["messages"][1]["content"] == FULL.text
 
 
 TOOLS = [{"name": name, "description": "Adds.", "parameters": {"type": "object"}} for name in ("add", "now")]

@@ -37,7 +37,10 @@ def test_by_schema(gemma: Connect, call: Call, way: str) -> None:
     dog = last_of(call(llm, way, Dog, PROMPT, place="Oslo"))
     assert dog == Dog.model_validate_json(REX)
     body = emulator.requests[0].json
-    assert body["messages"] == [{"role": "user", "content": "A dog from Oslo, please."}]
+    schema, question = body["messages"]
+    assert schema["role"] == "system"
+    assert schema["content"].startswith("Answer with JSON")
+    assert question == {"role": "user", "content": "A dog from Oslo, please."}
     assert body["response_format"]["json_schema"]["name"] == "Dog"
     assert body["chat_template_kwargs"]["enable_thinking"] is False
     assert "tools" not in body
@@ -83,7 +86,9 @@ def test_the_system_prompt_is_said(gemma: Connect, call: Call, way: str, mode: P
     call_dog = Reply(tool_calls=[ToolCallSpec("Dog", REX)]) if mode is PydanticProgramMode.FUNCTION else REX
     llm, emulator = gemma([call_dog], system_prompt="Only big dogs.", pydantic_program_mode=mode)
     assert last_of(call(llm, way, Dog, PROMPT, place="Oslo")).name == "Rex"
-    assert emulator.requests[0].json["messages"][0] == {"role": "system", "content": "Only big dogs."}
+    system = emulator.requests[0].json["messages"][0]
+    assert system["role"] == "system"
+    assert system["content"].startswith("Only big dogs.")
 
 
 @pytest.mark.parametrize("by_tool", [False, True], ids=["schema", "tool"])
@@ -177,7 +182,7 @@ def test_a_prompt_that_chooses_by_model(gemma: Connect, call: Call) -> None:
     prompt = SelectorPromptTemplate(PromptTemplate("text variant"), [(is_chat_model, chat)])
     llm, emulator = gemma([REX])
     call(llm, "structured_predict", Dog, prompt)
-    assert emulator.requests[0].json["messages"][0]["content"] == "chat variant"
+    assert emulator.requests[0].json["messages"][-1]["content"] == "chat variant"
 
 
 # core's wrapper calls .json() on partial objects, which pydantic deprecates.
@@ -192,7 +197,7 @@ def test_as_structured_llm(gemma: Connect, call: Call, streaming: bool) -> None:
     response = last_of(call(structured, "stream_chat" if streaming else "chat", messages))
     assert json.loads(response.message.content) == json.loads(REX)
     assert response.raw == Dog.model_validate_json(REX)
-    assert emulator.requests[0].json["messages"][0]["content"] == 'A dog like {"name": "Bo"}'
+    assert emulator.requests[0].json["messages"][-1]["content"] == 'A dog like {"name": "Bo"}'
 
 
 @pytest.mark.parametrize("way", ["call", "stream"])
