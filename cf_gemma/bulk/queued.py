@@ -11,6 +11,7 @@ from cf_gemma.bulk.rows import BadRow, Row
 from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.bulk.workers import at_once
 from cf_gemma.errors import AuthenticationError, BatchInterrupted, GemmaError, InvalidRequest, PermissionDenied
+from cf_gemma.queue.batch import BatchHandle
 from cf_gemma.request.http_request import build
 from cf_gemma.request.parameters import merged
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from cf_gemma.bulk.receipts import Receipts
     from cf_gemma.bulk.tally import Tally
     from cf_gemma.completion import Completion
-    from cf_gemma.queue.batch import BatchHandle
+
 
 CHUNK_ROWS: Final = 500
 CHUNK_BYTES: Final = 8_000_000

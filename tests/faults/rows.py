@@ -168,7 +168,8 @@ WIRE: Final[list[Row]] = [
         error=e.BadRequest),
     Row(number=48, name="unknown finish reason", reason="eos", scenarios=[[
         answered(message={"content": "ab", "mood": "fine"}, finish_reason="eos", unknown={"x": 1})]]),
-    Row(number=48, name="no content", text="", scenarios=[[answered(message={"content": None}, finish_reason="stop")]]),
+    Row(number=48, name="no content", text="", requests=2,
+        scenarios=[[answered(message={"content": None}, finish_reason="stop")]]),
     Row(number=48, name="no choices", scenarios=[[json_reply({"choices": [], "usage": {}})]], error=e.ProtocolError,
         told="neither choices nor a response"),
     Row(number=48, name="odd chunks", stream=True, scenarios=streamed(events(
