@@ -65,11 +65,11 @@ def objects(value: Any) -> list[dict[str, Any]]:
     return value or []
 
 
-def _tool_choice(given: Any) -> tuple[str, str | None]:
+def _tool_choice(choice: Any) -> tuple[str, str | None]:
     """The mode, and the name of the function that is forced."""
-    match as_object(given):
+    match as_object(choice):
         case None:
-            return given or "auto", None
+            return choice or "auto", None
         case {"function": {"name": name}}:
             return "required", name
         case {"allowed_tools": {"mode": mode}}:

@@ -12,13 +12,14 @@ from cf_gemma.emulator.envelope import dumps
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Envelope = Literal["service", "edge", "gateway", "openai", "html", "text", "cut"]
+Envelope = Literal["service", "edge", "gateway", "vllm", "sglang", "bare", "html", "text", "cut"]
 """Who answers, and so in which shape.
 
 - `service`: the model's own refusals, `{"errors": [...], "success": false, "result": {}, "messages": []}`;
 - `edge`: authentication and routing, the same with `"result": null` and another order;
 - `gateway`: AI Gateway, with an `error` list and its own names;
-- `openai`: `{"error": {...}}`, what `/v1` answers here, as an OpenAI-shaped server would;
+- `vllm`, `sglang`: a server of one's own, `{"error": {...}}` or the same flat; what `/v1` answers here;
+- `bare`: what stands in front of that server, `{"error": "Unauthorized"}` or `{"detail": "Not Found"}`;
 - `html`, `text`: a proxy's page where JSON belongs;
 - `cut`: no refusal at all, the connection is closed in mid-answer.
 """
@@ -83,11 +84,13 @@ class Fault:
     @property
     def reached_model(self) -> bool:
         """Whether the answer bears a `cf-ai-req-id`: the edge refuses before there is one."""
-        return self.shape in ("service", "openai")
+        return self.shape in ("service", "vllm", "sglang")
 
-    def in_openai_shape(self) -> Fault:
-        """The same refusal as an OpenAI-shaped server words it; proxies' pages stay as they are."""
-        return self if self.shape in ("html", "text", "cut") else replace(self, envelope="openai")
+    def as_server(self, dialect: Literal["S", "V"]) -> Fault:
+        """The same refusal as a server of one's own words it; pages and what stands before it stay as they are."""
+        if self.shape in ("bare", "html", "text", "cut"):
+            return self
+        return replace(self, envelope="vllm" if dialect == "V" else "sglang")
 
     def body(self, request_id: str) -> tuple[bytes, str]:
         """Response body and content type. `request_id` is the one of the `cf-ai-req-id` header."""
@@ -99,8 +102,8 @@ class Fault:
             return f"error code: {self.code or self.status}".encode(), "text/plain"
         return dumps(self.to_dict(request_id)), "application/json"
 
-    def to_dict(self, request_id: str) -> dict[str, Any]:
-        """The JSON body, keys in the order of the wire; also the data of an in-stream error event."""
+    def to_dict(self, request_id: str, *, streamed: bool = False) -> dict[str, Any]:
+        """The JSON body, keys in the order of the wire; or the data of an in-stream error event."""
         code: dict[str, Any] = {} if self.code is None else {"code": self.code}
         match self.shape:
             case "edge":
@@ -115,13 +118,21 @@ class Fault:
                     "httpCode": self.status,
                     "internalCode": self.code,
                 }
-            case "openai":
-                kind = "server_error" if self.status >= 500 else "invalid_request_error"
-                return {"error": {"message": self.words, "type": kind, "code": self.code or self.status}}
+            case "vllm":
+                return {"error": self._described()}
+            case "sglang":
+                flat = {"object": "error", **self._described()}
+                return {"error": flat} if streamed else flat
+            case "bare":
+                return {"error" if self.status == 401 else "detail": self.words}
             case _:
                 message = DRESS.get(self.code or 0, "AiError: AiError: {text} ({id})")
                 error = {"message": message.format(text=self.words, id=request_id), **code}
                 return {"errors": [error], "success": False, "result": {}, "messages": []}
+
+    def _described(self) -> dict[str, Any]:
+        kind = KINDS.get(self.status, "InternalServerError" if self.status >= 500 else "BadRequestError")
+        return {"message": self.words, "type": kind, "param": None, "code": self.code or self.status}
 
 
 class Refusal(Exception):
@@ -158,6 +169,9 @@ WORDS: Final[Mapping[int, str]] = MappingProxyType(
     }
 )
 """For a status without a known code."""
+
+KINDS: Final[Mapping[int, str]] = MappingProxyType({404: "NotFoundError", 429: "RateLimitError"})
+"""What the `type` of such a status is on servers of one's own."""
 
 CUT: Final = Fault(200, message="the connection was cut", envelope="cut")
 """No refusal: the connection is closed. `Reply(text, error=CUT)` closes it behind the text, if that is streamed."""

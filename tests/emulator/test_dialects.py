@@ -11,6 +11,7 @@ import pytest
 from cf_gemma.completion import ReasoningDelta, TextDelta, ToolCallDelta
 from cf_gemma.emulator.backends import DIALECTS
 from cf_gemma.emulator.backends.rendering import Stamp, body, chunks, sse
+from cf_gemma.emulator.edge.validation import check
 from cf_gemma.emulator.engines import Ending, Event, Opening, Step
 from cf_gemma.emulator.envelope import dumps
 from cf_gemma.model import MODEL
@@ -52,9 +53,11 @@ V_WHOLE = (
 )
 
 
-def stamp(dialect: str, **fields: Any) -> Stamp:
-    """A stamp with the published time."""
-    return Stamp(**({"dialect": DIALECTS[dialect], "random": Random(1), "model": MODEL, "now": 1791402526.75} | fields))
+def stamp(dialect: str, chat: dict[str, Any] | None = None, **fields: Any) -> Stamp:
+    """A stamp with the published time, for a request with these options."""
+    request = check({"messages": [{"role": "user", "content": "Hi"}], **(chat or {})})
+    fixed = {"dialect": DIALECTS[dialect][0], "chat": request, "random": Random(1), "model": MODEL}
+    return Stamp(**{"now": 1791402526.75, **fixed, **fields})
 
 
 def text(*pieces: str) -> list[Event]:
@@ -188,10 +191,10 @@ def test_choices_interleave() -> None:
     """With n choices each opens, and ends, on its own; only the first opening bears the prompt's tokens."""
     events: list[Event] = [Opening(5), Step(TextDelta("a", 0)), Step(TextDelta("b", 1)), Ending("stop", 1, choice=0)]
     events.append(Ending("length", 0, choice=1))
-    streamed = list(chunks(events, stamp("V", n=2)))
+    streamed = list(chunks(events, stamp("V", {"n": 2})))
     assert [chunk["choices"][0]["index"] for chunk in streamed if chunk.get("choices")] == [0, 1, 0, 1, 0, 1]
     assert [chunk["usage"]["prompt_tokens"] for chunk in streamed[:2]] == [5, 0]
-    assert [choice["finish_reason"] for choice in body(events, stamp("V", n=2))[0]["result"]["choices"]] == [
+    assert [choice["finish_reason"] for choice in body(events, stamp("V", {"n": 2}))[0]["result"]["choices"]] == [
         "stop",
         "length",
     ]

@@ -83,11 +83,12 @@ def test_published_bodies(fault: Fault, status: int, body: str) -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_every_code_renders(code: int) -> None:
-    """Each code that the client knows can be rehearsed: it is named in its own shape of body and in the OpenAI one."""
+    """Each code that the client knows can be rehearsed: it is named in its own shape, and in those of the servers."""
     fault = Fault.of(code)
     body = json.loads(fault.body(ID)[0])
     assert (body.get("errors") or body["error"])[0]["code"] == code
-    assert json.loads(fault.in_openai_shape().body(ID)[0])["error"]["code"] == code
+    assert json.loads(fault.as_server("V").body(ID)[0])["error"]["code"] == code
+    assert json.loads(fault.as_server("S").body(ID)[0])["code"] == code
     assert fault.status >= 400
 
 

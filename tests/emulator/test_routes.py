@@ -53,16 +53,43 @@ def test_chat_completions_route(serve: Callable[..., Caller]) -> None:
 
 
 def test_openai_route(serve: Callable[..., Caller]) -> None:
-    """`/v1` wants neither account nor token nor a known model, and words errors as OpenAI-shaped servers do."""
-    caller = serve(["Hello!", Fault(429, 3040)])
+    """`/v1` wants neither account nor token nor a known model."""
+    caller = serve("Hello!")
     url = f"{caller.emulator.openai_url}/chat/completions"
     completion = httpx.post(url, json={"model": "gemma", **HELLO}, trust_env=False).json()
     assert (completion["model"], completion["choices"][0]["message"]["content"]) == ("gemma", "Hello!")
-    refused = caller.post(url, {"model": "gemma", **HELLO})
-    assert refused.status_code == 429
-    assert refused.json()["error"] == {
-        "message": "Capacity temporarily exceeded, please try again.", "type": "invalid_request_error", "code": 3040,
-    }  # fmt: skip
+
+
+BUSY = {"message": "Busy.", "type": "InternalServerError", "param": None, "code": 503}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "whole", "streamed"),
+    [
+        ("V", {"error": BUSY}, {"error": BUSY}),
+        ("S", {"object": "error", **BUSY}, {"error": {"object": "error", **BUSY}}),
+    ],
+)
+def test_errors_of_servers_of_ones_own(
+    serve: Callable[..., Caller], dialect: str, whole: dict[str, Any], streamed: dict[str, Any]
+) -> None:
+    """`/v1` words errors as the server that answers: vLLM has an object, SGLang is flat, but for a stream."""
+    busy = Fault(503, message="Busy.", envelope="service")
+    caller = serve([busy, Reply("Hello", error=busy)], dialect=dialect)
+    url = f"{caller.emulator.openai_url}/chat/completions"
+    refused = caller.post(url, HELLO)
+    assert (refused.status_code, refused.json()) == (503, whole)
+    assert caller.events(caller.post(url, {**HELLO, "stream": True}))[-1] == streamed
+
+
+def test_what_stands_before_a_server_of_ones_own(serve: Callable[..., Caller]) -> None:
+    """On `/v1` a wrong token, path or method is refused in a few words, by neither server."""
+    caller = serve("Hello!")
+    url = f"{caller.emulator.openai_url}/chat/completions"
+    refused = caller.post(url, HELLO, headers={"authorization": "Bearer wrong"})
+    assert (refused.status_code, refused.json()) == (401, {"error": "Unauthorized"})
+    assert caller.http.get(f"{caller.emulator.openai_url}/models").json() == {"detail": "Not found"}
+    assert caller.http.get(url).json() == {"detail": "Method not allowed"}
 
 
 @pytest.mark.parametrize("dialect", ["S", "V"])

@@ -1,4 +1,4 @@
-"""What both back-ends have to write, and what they write alike. Pure: values in, JSON-ready dicts out."""
+"""What each back-end has to do, and what both do alike. Pure: values in, JSON-ready dicts out."""
 
 from __future__ import annotations
 
@@ -6,17 +6,30 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from random import Random
 
     from cf_gemma.completion import ToolCallDelta
+    from cf_gemma.emulator.backends.calls import CallSteps
+    from cf_gemma.emulator.chat import ChatRequest
     from cf_gemma.emulator.engines.protocol import Ending, Step
+    from cf_gemma.emulator.faults import Fault
 
-END_OF_TURN: Final = 106
-"""Gemma's `<turn|>` token, which both back-ends report as what stopped them."""
+
+class Token(NamedTuple):
+    """One of Gemma's control tokens."""
+
+    text: str
+    number: int
+
+
+END_OF_TURN: Final = Token("<turn|>", 106)
+TOOL_RESPONSE: Final = Token("<|tool_response>", 50)
+"""Both end an answer, the second one with calls, and back-ends report their numbers as what stopped the model."""
 
 
 class Top(NamedTuple):
-    """What every chunk of an answer says at its top level."""
+    """What every chunk of an answer has at its top level."""
 
     id: str
     created: int
@@ -34,7 +47,7 @@ class Call:
 
 @dataclass(slots=True)
 class Finished:
-    """A finished choice, gathered from an engine's events."""
+    """A finished choice, gathered from a parser's events."""
 
     index: int = 0
     text: str = ""
@@ -42,13 +55,43 @@ class Finished:
     calls: list[Call] = field(default_factory=list[Call])
     logprobs: list[dict[str, Any]] | None = None
     finish_reason: str | None = None
-    stop: str | None = None
+    stop: str | int | None = None
 
 
 class Dialect(Protocol):
-    """One back-end's manner of writing."""
+    """One back-end: what its parsers make of the model's words, and how it writes that."""
 
     name: Literal["S", "V"]
+    rides: bool
+    """Whether the reason of an answer that `max_tokens` cut stands in the chunk of its last words."""
+
+    def objections(self, chat: ChatRequest) -> Iterator[Fault]:
+        """What this back-end refuses and the other takes."""
+        ...
+
+    def files_as_reasoning(self, chat: ChatRequest, *, streamed: bool) -> bool:
+        """Whether its parser takes an answer that is in no channel of its own for reasoning."""
+        ...
+
+    def loses_arguments(self, *, streamed: bool) -> bool:
+        """Whether its parser drops the arguments of a call with a stray quote token."""
+        ...
+
+    def cut(self, call: CallSteps, cut_by: Literal["length", "stop"], *, streamed: bool) -> tuple[Iterable[Step], str]:
+        """What its parser makes of a call that was cut: the steps in its place, and the finish reason."""
+        ...
+
+    def finish_reason(self, reason: str, chat: ChatRequest, *, called: bool, streamed: bool) -> str:
+        """The finish reason as it is written; `called` is whether there are tool calls."""
+        ...
+
+    def split(self, step: Step) -> Iterable[Step]:
+        """A step as its detokeniser makes it."""
+        ...
+
+    def last_logprobs(self, entry: dict[str, Any]) -> tuple[dict[str, Any], ...] | None:
+        """The log-probabilities of the token that ended the answer, if it tells them."""
+        ...
 
     def new_id(self, random: Random) -> str:
         """An id for an answer."""
@@ -82,8 +125,8 @@ class Dialect(Protocol):
         """The choice that carries a delta."""
         ...
 
-    def last(self, ending: Ending) -> dict[str, Any]:
-        """The choice that carries the finish reason."""
+    def last(self, ending: Ending, step: Step | None) -> dict[str, Any]:
+        """The choice that carries the finish reason, and the last delta where it rides on that."""
         ...
 
 
@@ -95,8 +138,3 @@ def is_finaliser(delta: ToolCallDelta) -> bool:
 def logprobs_object(entries: Any) -> dict[str, Any] | None:
     """The `logprobs` of a choice; None without entries."""
     return {"content": list(entries)} if entries is not None else None
-
-
-def stop_reason(ended: Ending | Finished) -> str | int | None:
-    """What stopped the model: a stop string, or the number of a token; None where the answer was cut."""
-    return None if ended.finish_reason == "length" else ended.stop or END_OF_TURN

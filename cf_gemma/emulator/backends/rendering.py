@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from string import ascii_lowercase, digits
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cf_gemma.completion import ReasoningDelta, ToolCallDelta
 from cf_gemma.emulator.backends.billing import usage
 from cf_gemma.emulator.backends.common import Call, Dialect, Finished, Top
+from cf_gemma.emulator.backends.parsing import Parser, Quirk
 from cf_gemma.emulator.backends.styles import ToolCallStyle, cut
 from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
 from cf_gemma.emulator.envelope import dumps, envelope
@@ -18,12 +19,16 @@ from cf_gemma.emulator.faults import Refusal
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
+    from cf_gemma.emulator.chat import ChatRequest
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """What is the same all over one answer."""
 
     dialect: Dialect
+    chat: ChatRequest
+    """The request."""
     random: Random
     model: str
     """As requested."""
@@ -33,10 +38,8 @@ class Stamp:
     """The chat-completions route, which rewrites the top level and has no envelope."""
     compat_tail: bool = False
     """Whether that route's streams, too, end with the native `response` event."""
-    n: int = 1
-    tool_call_style: ToolCallStyle = "fragments"
-    tool_names: tuple[str, ...] = ()
-    """Of the request's tools, for the `position` style."""
+    tool_calls: ToolCallStyle = "fragments"
+    quirks: tuple[Quirk, ...] = ()
     request_id: str = ""
 
     def top(self) -> Top:
@@ -45,10 +48,14 @@ class Stamp:
             return Top(f"id-{int(self.now * 1000)}", int(self.now), self.model)
         return Top(self.dialect.new_id(self.random), int(self.now), self.dialect.model(self.model))
 
+    def parser(self, *, streamed: bool) -> Parser:
+        """What reads the answer before it is written."""
+        return Parser(self.dialect, self.chat, self.random, self.quirks, streamed=streamed)
+
 
 def body(events: Iterable[Event], stamp: Stamp) -> tuple[dict[str, Any], float]:
     """The answer as one JSON body, and its neurons."""
-    opening, choices, completion_tokens = _gather(_with_ids(events, stamp), stamp.n)
+    opening, choices, completion_tokens = _gather(stamp.parser(streamed=False).parse(events), stamp.chat.n)
     used = usage(opening.prompt_tokens, completion_tokens, opening.cached_tokens)
     rendered, top = [stamp.dialect.choice(choice) for choice in choices], stamp.top()
     if not stamp.compat:
@@ -61,14 +68,14 @@ def sse(events: Iterable[Event], stamp: Stamp) -> Generator[bytes]:
     """The answer as server-sent events. A refusal after the first becomes an error event, and ends the stream."""
     begun = False
     try:
-        for chunk in chunks(cut(_with_ids(events, stamp), stamp.tool_call_style, stamp.tool_names), stamp):
+        for chunk in chunks(events, stamp):
             yield b"data: " + dumps(chunk) + b"\n\n"
             begun = True
     except Refusal as refusal:
         if not begun or refusal.fault.shape == "cut":
             raise
-        fault = refusal.fault.in_openai_shape() if stamp.compat else refusal.fault
-        yield b"data: " + dumps(fault.to_dict(stamp.request_id)) + b"\n\n"
+        fault = refusal.fault.as_server(stamp.dialect.name) if stamp.compat else refusal.fault
+        yield b"data: " + dumps(fault.to_dict(stamp.request_id, streamed=True)) + b"\n\n"
         return
     yield DONE
 
@@ -76,17 +83,23 @@ def sse(events: Iterable[Event], stamp: Stamp) -> Generator[bytes]:
 def chunks(events: Iterable[Event], stamp: Stamp) -> Iterator[dict[str, Any]]:
     """The data of each event: chunks, each with its own share of the usage, then the rest of it, then the whole."""
     write = _CompatChunks(stamp, stamp.top()) if stamp.compat else _NativeChunks(stamp, stamp.top())
+    parsed = stamp.parser(streamed=True).parse(events)
+    riding: dict[int, Step] = {}
     left = 0
-    for event in events:
+    for event in cut(parsed, stamp.tool_calls, stamp.dialect, stamp.chat):
         match event:
             case Opening():
-                for index in range(stamp.n):
+                for index in range(stamp.chat.n):
                     yield write.opening(index, event)
+            case Step() if event.last and stamp.dialect.rides:
+                riding[event.delta.choice] = event
             case Step():
+                if before := riding.pop(event.delta.choice, None):
+                    yield write.step(before)
                 yield write.step(event)
             case Ending():
                 left += event.tokens
-                yield write.ending(event)
+                yield write.ending(event, riding.pop(event.choice, None))
     yield from write.tail(left)
 
 
@@ -109,8 +122,8 @@ class _NativeChunks:
     def step(self, step: Step) -> dict[str, Any]:
         return self._chunk([self.stamp.dialect.step(step)], usage(0, step.tokens))
 
-    def ending(self, ending: Ending) -> dict[str, Any]:
-        return self._chunk([self.stamp.dialect.last(ending)], usage(0, 0))
+    def ending(self, ending: Ending, step: Step | None) -> dict[str, Any]:
+        return self._chunk([self.stamp.dialect.last(ending, step)], usage(0, step.tokens if step else 0))
 
     def tail(self, left: int) -> Iterator[dict[str, Any]]:
         yield self._chunk([], usage(0, left))
@@ -140,8 +153,9 @@ class _CompatChunks:
         self.completion += step.tokens
         return self._chunk([self.stamp.dialect.step(step)])
 
-    def ending(self, ending: Ending) -> dict[str, Any]:
-        return self._chunk([self.stamp.dialect.last(ending)])
+    def ending(self, ending: Ending, step: Step | None) -> dict[str, Any]:
+        self.completion += step.tokens if step else 0
+        return self._chunk([self.stamp.dialect.last(ending, step)])
 
     def tail(self, left: int) -> Iterator[dict[str, Any]]:
         used = usage(self.prompt, self.completion + left, self.cached)
@@ -176,7 +190,7 @@ def _gather(events: Iterable[Event], n: int) -> tuple[Opening, list[Finished], i
                 _add(choices[event.delta.choice], event)
             case Ending():
                 tokens += event.tokens
-                choices[event.choice].finish_reason, choices[event.choice].stop = event.finish_reason, event.stop
+                _finish(choices[event.choice], event)
     return opening, choices, tokens
 
 
@@ -190,22 +204,17 @@ def _add(choice: Finished, step: Step) -> None:
         choice.reasoning += delta.text
     else:
         choice.text += delta.text
-    if step.logprobs is not None:
-        choice.logprobs = [*(choice.logprobs or []), *step.logprobs]
+    _add_logprobs(choice, step.logprobs)
 
 
-def _with_ids(events: Iterable[Event], stamp: Stamp) -> Iterator[Event]:
-    """Gives each tool call that has no id one in the manner of the back-end."""
-    for event in events:
-        if (
-            isinstance(event, Step)
-            and isinstance(event.delta, ToolCallDelta)
-            and event.delta.name
-            and not event.delta.id
-        ):
-            yield replace(event, delta=replace(event.delta, id=stamp.dialect.new_call_id(stamp.random)))
-        else:
-            yield event
+def _finish(choice: Finished, ending: Ending) -> None:
+    choice.finish_reason, choice.stop = ending.finish_reason, ending.stop
+    _add_logprobs(choice, ending.logprobs)
+
+
+def _add_logprobs(choice: Finished, logprobs: tuple[dict[str, Any], ...] | None) -> None:
+    if logprobs is not None:
+        choice.logprobs = [*(choice.logprobs or []), *logprobs]
 
 
 DONE: Final = b"data: [DONE]\n\n"

@@ -1,4 +1,4 @@
-"""The manners in which the service's back-ends have been seen to cut a streamed tool call. Pure."""
+"""The manners in which the service's back-ends cut a streamed tool call into deltas. Pure."""
 
 from __future__ import annotations
 
@@ -6,43 +6,57 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from cf_gemma.completion import ToolCallDelta
-from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
+from cf_gemma.emulator.backends.calls import CallSteps, choice_of, gather, opener_of
+from cf_gemma.emulator.engines.protocol import Ending, Event, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-ToolCallStyle = Literal["whole", "fragments", "finaliser", "position"]
+    from cf_gemma.emulator.backends.common import Dialect
+    from cf_gemma.emulator.chat import ChatRequest
+
+ToolCallStyle = Literal["server", "whole", "fragments", "finaliser", "position"]
 """How a streamed tool call is cut.
 
+- `server`: as the back-end's own code does. V: `fragments`. S: an opener, then all arguments in one delta, both under
+  the place of the tool in the request's `tools`, -1 for an unknown one; `fragments` where a call is required or named;
 - `whole`: in one delta;
 - `fragments`: an opener with the name, then the arguments in pieces;
 - `finaliser`: the same, and a delta of nulls behind;
-- `position`: in pieces, under the place of the tool in the request's `tools` instead of the call's own: a bug of one
-  back-end (2026-05) that many clients stumble over, so it is never chosen at random.
+- `position`: in pieces, under the place of the tool, whichever back-end answers.
 """
 
 
-def cut(events: Iterable[Event], style: ToolCallStyle, tool_names: Sequence[str] = ()) -> Iterator[Event]:
-    """The same events, their tool calls cut in that style; `tool_names` are the request's, for `position`."""
-    if style == "whole":
-        return _whole(events)
-    if style == "finaliser":
-        return _finaliser(events)
-    return _position(events, tool_names) if style == "position" else _fragments(events)
+def cut(events: Iterable[Event], style: ToolCallStyle, dialect: Dialect, chat: ChatRequest) -> Iterator[Event]:
+    """The same events, their tool calls cut in that style."""
+    tools = [tool["name"] for tool in chat.tools]
+    match style:
+        case "server" if dialect.name == "S" and chat.tool_choice != "required":
+            return _placed(_two_deltas(events), tools)
+        case "whole":
+            return _whole(events)
+        case "finaliser":
+            return _finaliser(events)
+        case "position":
+            return _placed(_fragments(events), tools)
+        case _:
+            return _fragments(events)
 
 
 def _whole(events: Iterable[Event]) -> Iterator[Event]:
-    """Holds the pieces of a call back until it is complete."""
-    held: dict[int, tuple[ToolCallDelta, int]] = {}
-    for event in events:
-        choice = _choice_of(event)
-        delta = event.delta if isinstance(event, Step) else None
-        piece = isinstance(delta, ToolCallDelta) and delta.name is None
-        if choice in held and not piece:
-            yield Step(*held.pop(choice))
-        if isinstance(event, Step) and isinstance(delta, ToolCallDelta):
-            begun, tokens = held.get(choice, (replace(delta, arguments=""), 0))
-            held[choice] = replace(begun, arguments=begun.arguments + delta.arguments), tokens + event.tokens
+    for event in gather(events):
+        if isinstance(event, CallSteps):
+            yield from event.rewritten(replace(event.opener, arguments=event.arguments))
+        else:
+            yield event
+
+
+def _two_deltas(events: Iterable[Event]) -> Iterator[Event]:
+    """An opener, then all arguments at once, if there are any."""
+    for event in gather(events):
+        if isinstance(event, CallSteps):
+            rest = ToolCallDelta(event.opener.index, arguments=event.arguments, choice=event.opener.choice)
+            yield from event.rewritten(event.opener, *([rest] if event.arguments else []))
         else:
             yield event
 
@@ -64,36 +78,24 @@ def _fragments(events: Iterable[Event]) -> Iterator[Event]:
 
 def _finaliser(events: Iterable[Event]) -> Iterator[Event]:
     """Pieces, and behind each call a delta that says nothing."""
-    open_call: dict[int, ToolCallDelta] = {}
+    open_calls: dict[int, int] = {}
     for event in _fragments(events):
-        choice = _choice_of(event)
-        delta = event.delta if isinstance(event, Step) else None
-        begins = isinstance(delta, ToolCallDelta) and delta.name is not None
-        if choice in open_call and (begins or isinstance(event, Ending)):
-            yield Step(ToolCallDelta(open_call.pop(choice).index, choice=choice), 0)
-        if isinstance(delta, ToolCallDelta) and begins:
-            open_call[choice] = delta
+        choice, opener = choice_of(event), opener_of(event)
+        if choice in open_calls and (opener or isinstance(event, Ending)):
+            yield Step(ToolCallDelta(open_calls.pop(choice), choice=choice), 0)
+        if opener:
+            open_calls[choice] = opener.index
         yield event
 
 
-def _position(events: Iterable[Event], tool_names: Sequence[str]) -> Iterator[Event]:
-    """Pieces, under the place of the tool in the request."""
+def _placed(events: Iterable[Event], tools: Sequence[str]) -> Iterator[Event]:
+    """The same, under the place of the tool in the request."""
     places: dict[tuple[int, int], int] = {}
-    for event in _fragments(events):
+    for event in events:
         if isinstance(event, Step) and isinstance(event.delta, ToolCallDelta):
             delta = event.delta
-            if delta.name in tool_names:
-                places[delta.choice, delta.index] = tool_names.index(delta.name)
-            yield replace(event, delta=replace(delta, index=places.get((delta.choice, delta.index), delta.index)))
+            if delta.name is not None:
+                places[delta.choice, delta.index] = tools.index(delta.name) if delta.name in tools else -1
+            yield replace(event, delta=replace(delta, index=places[delta.choice, delta.index]))
         else:
             yield event
-
-
-def _choice_of(event: Event) -> int:
-    match event:
-        case Step():
-            return event.delta.choice
-        case Ending():
-            return event.choice
-        case Opening():
-            return -1

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from cf_gemma.emulator.delivery.answer import Part
+    from cf_gemma.emulator.edge.settings import Settings
     from cf_gemma.emulator.faults import Fault
 
 RouteName = Literal["run", "universal", "compat", "openai"]
@@ -33,13 +34,14 @@ class RecordedRequest:
 
 
 class Call:
-    """A request's ids and randomness, and the refusals that bear them."""
+    """A request's ids, randomness and back-end, and the refusals that bear them."""
 
-    def __init__(self, random: Random, route: RouteName) -> None:
+    def __init__(self, random: Random, route: RouteName, settings: Settings) -> None:
         self.random = random
         self.route: RouteName = route
         self.ray = f"{random.getrandbits(64):016x}-AMS"
         self.request_id = str(uuid.UUID(int=random.getrandbits(128), version=4))
+        self.manner = settings.draw(random)
 
     @property
     def compat(self) -> bool:
@@ -49,7 +51,7 @@ class Call:
     def refuse(self, fault: Fault) -> Generator[Part]:
         """The error response, in the shape of the route."""
         if self.route == "openai":
-            fault = fault.in_openai_shape()
+            fault = fault.as_server(self.manner.dialect.name)
         body, content_type = fault.body(self.request_id)
         headers = {"content-type": content_type, "cf-ray": self.ray}
         if fault.reached_model:

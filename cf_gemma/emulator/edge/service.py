@@ -71,11 +71,11 @@ class Service:
         try:
             self._admit(request, route)
             self._account.admit()
-            settings = self.settings.with_overrides(request.headers)
+            self._override(call, request)
             injection = self._injections.take(request.headers.get("x-emulator-fault"))
             if route == "run" and request.query_params.get("queueRequest") == "true":
                 return _success(call, self._queue(call, request.path_params["model"], as_object(payload) or {}, raw))
-            chat, model = self._read(request, route, payload, len(raw))
+            chat, model = self._read(request, call, payload, len(raw))
             self._account.check_allocation()
             self._check_room(chat)
         except Refusal as refusal:
@@ -83,12 +83,12 @@ class Service:
         visit = self._gateway.visit(call, request.headers, request.url.path, model, raw)
         if visit.hit is not None:
             return Response(visit.hit)
-        stamp = self._stamp(call, chat, model, settings)
+        stamp = self._stamp(call, chat, model)
         session = request.headers.get("x-session-affinity")
 
         def make(cancelled: threading.Event) -> Generator[Part]:
             events = self._events(chat, cancelled, injection, session)
-            return _answered(call, visit.caching(self._parts(call, stamp, visit.headers, events, stream=chat.stream)))
+            return _answered(call, visit.caching(self._parts(call, stamp, visit.headers, events)))
 
         return Answer(make, self._executor, self._jobs)
 
@@ -109,7 +109,10 @@ class Service:
     async def misdirected(self, request: Request, _: Exception, *, code: int) -> Any:
         """What the edge answers to a path that it doesn't know, or a method that isn't for it."""
         self._record(request, await request.body())
-        return Response(self._call("run").refuse(Fault.of(code)))
+        fault = Fault.of(code)
+        if request.url.path.startswith("/v1/"):
+            fault = Fault(fault.status, envelope="bare")
+        return Response(self._call("run").refuse(fault))
 
     def cancel(self) -> None:
         """Ends every answer that is under way. Call it in the event loop."""
@@ -123,7 +126,13 @@ class Service:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _call(self, route: RouteName) -> Call:
-        return Call(self.settings.random(next(self._numbers)), route)
+        return Call(self.settings.random(next(self._numbers)), route, self.settings)
+
+    def _override(self, call: Call, request: Request) -> None:
+        """Answers in the manner that the request asks for. Raises Refusal for one that there isn't."""
+        settings = self.settings.with_overrides(request.headers)
+        if settings != self.settings:
+            call.manner = settings.draw(call.random)
 
     def _record(self, request: Request, raw: bytes) -> Any:
         try:
@@ -138,22 +147,26 @@ class Service:
         """Checks the token and the account."""
         authorization = request.headers.get("authorization")
         expected = f"Bearer {self.settings.api_token}"
-        anonymous = authorization is None and route == "openai"
+        own = route == "openai"
+        anonymous = authorization is None and own
         if not anonymous and not compare_digest((authorization or "").encode(), expected.encode()):
-            raise Refusal(Fault.of(10000))
+            raise Refusal(Fault(401, message="Unauthorized", envelope="bare") if own else Fault.of(10000))
         if request.path_params.get("account", self.settings.account_id) != self.settings.account_id:
             text = f"Could not route to {request.url.path}, perhaps your object identifier is invalid?"
             raise Refusal(Fault.of(7003, text))
 
-    def _read(self, request: Request, route: RouteName, payload: Any, size: int) -> tuple[ChatRequest, str]:
+    def _read(self, request: Request, call: Call, payload: Any, size: int) -> tuple[ChatRequest, str]:
         """The checked request, and the model that it names."""
         if not size:
             raise Refusal(Fault.of(3003))
         fields = as_object(payload) or {}
         model = request.path_params.get("model") or str(fields.get("model", ""))
-        if route != "openai" and model not in self.settings.models:
+        if call.route != "openai" and model not in self.settings.models:
             raise Refusal(Fault.of(5007, f"No such model {model} or task"))
-        chat = check(fields.get("input") if route == "universal" else payload)
+        strict = "history" in call.manner.quirks
+        chat = check(
+            fields.get("input") if call.route == "universal" else payload, call.manner.dialect if strict else None
+        )
         if size // 4 + chat.max_tokens > CONTEXT_WINDOW:
             raise Refusal(Fault.overflow(size // 4 + chat.max_tokens, CONTEXT_WINDOW))
         return chat, model
@@ -166,7 +179,7 @@ class Service:
             return self._batches.poll(payload.get("request_id"))
 
         def answer(chat: ChatRequest, cancelled: threading.Event) -> dict[str, Any]:
-            completion, _ = body(self._events(chat, cancelled), self._stamp(call, chat, model, self.settings))
+            completion, _ = body(self._events(chat, cancelled), self._stamp(call, chat, model))
             return completion["result"]
 
         return self._batches.submit(call, model, read_items(payload["requests"], len(raw)), answer)
@@ -177,17 +190,17 @@ class Service:
         if options.get("rejectIfBusy") is True and len(self._jobs) >= self.settings.capacity:
             raise Refusal(Fault.of(3040))
 
-    def _stamp(self, call: Call, chat: ChatRequest, model: str, settings: Settings) -> Stamp:
+    def _stamp(self, call: Call, chat: ChatRequest, model: str) -> Stamp:
         return Stamp(
-            dialect=settings.draw_dialect(call.random),
+            dialect=call.manner.dialect,
+            chat=chat,
             random=call.random,
             model=model,
-            now=settings.clock(),
+            now=self.settings.clock(),
             compat=call.compat,
-            compat_tail=settings.compat_tail,
-            n=chat.n,
-            tool_call_style=settings.draw_style(call.random),
-            tool_names=tuple(tool["name"] for tool in chat.tools),
+            compat_tail=self.settings.compat_tail,
+            tool_calls=call.manner.tool_calls,
+            quirks=call.manner.quirks,
             request_id=call.request_id,
         )
 
@@ -202,13 +215,11 @@ class Service:
         events = self._account.metered(iter(self.engine.generate(chat, cancelled)), session)
         return events if injection is None else _interrupted(events, injection)
 
-    def _parts(
-        self, call: Call, stamp: Stamp, added: Mapping[str, str], events: Iterable[Event], *, stream: bool
-    ) -> Generator[Part]:
+    def _parts(self, call: Call, stamp: Stamp, added: Mapping[str, str], events: Iterable[Event]) -> Generator[Part]:
         """A good answer, whole or streamed."""
         emulator = {"x-emulator-engine": self.engine.name, "x-emulator-dialect": stamp.dialect.name}
         headers = {"cf-ray": call.ray, "cf-ai-req-id": call.request_id, **emulator, **added}
-        if stream:
+        if stamp.chat.stream:
             pieces = sse(events, stamp)
             first = next(pieces)  # before the head: what an engine refuses at once has a status of its own
             yield Head(200, {"content-type": "text/event-stream", **headers})

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypedDict, get_args
+from typing import Any, Final, Literal, NamedTuple, TypedDict, cast, get_args
 
 from cf_gemma.emulator.backends import DIALECTS, Dialect
+from cf_gemma.emulator.backends.parsing import Quirk
 from cf_gemma.emulator.backends.styles import ToolCallStyle
 from cf_gemma.emulator.faults import Fault, Refusal
 from cf_gemma.errors import ConfigurationError
@@ -19,6 +20,17 @@ ACCOUNT_ID: Final = "e" * 32
 API_TOKEN: Final = "emulator-token"  # noqa: S105 - everybody's default, no secret
 
 
+DialectName = Literal["S", "V", "V-0.22", "V-0.25", "V-0.32", "random"]
+
+
+class Manner(NamedTuple):
+    """How one request is answered."""
+
+    dialect: Dialect
+    tool_calls: ToolCallStyle
+    quirks: tuple[Quirk, ...]
+
+
 class Options(TypedDict, total=False):
     """The keyword arguments of `Emulator` and `create_app`: see `Settings`, which has the defaults."""
 
@@ -26,8 +38,9 @@ class Options(TypedDict, total=False):
     port: int
     account_id: str
     api_token: str
-    dialect: Literal["S", "V", "random"]
+    dialect: DialectName
     tool_calls: ToolCallStyle | Literal["random"]
+    quirks: tuple[Quirk, ...]
     compat_tail: bool
     seed: int | None
     models: tuple[str, ...]
@@ -51,10 +64,13 @@ class Settings:
     """The only account there is."""
     api_token: str = API_TOKEN
     """The only token that is accepted; `/v1` also takes none."""
-    dialect: Literal["S", "V", "random"] = "random"
-    """The back-end that answers; "random" draws one for each request, as the service does."""
+    dialect: DialectName = "random"
+    """The back-end that answers: S is SGLang, V is vLLM, in any version or in the one behind it. "random" draws one for
+    each request, as the service does."""
     tool_calls: ToolCallStyle | Literal["random"] = "random"
     """How streamed tool calls are cut; "random" draws among all but "position"."""
+    quirks: tuple[Quirk, ...] = ()
+    """What the back-ends do where a careless client gives wrong answers, see `Quirk`."""
     compat_tail: bool = False
     """Whether streams of the chat-completions route, too, end with the native event. No published capture tells."""
     seed: int | None = 0
@@ -99,22 +115,22 @@ class Settings:
         Raises Refusal (400) for a value that can't be.
         """
         overrides: dict[str, Any] = {name: headers[header] for header, name in OVERRIDES.items() if header in headers}
+        if "quirks" in overrides:
+            overrides["quirks"] = tuple(quirk.strip() for quirk in overrides["quirks"].split(","))
         try:
             return replace(self, **overrides)
         except ConfigurationError as error:
             name, _, problem = str(error).partition(" ")
             raise Refusal(Fault(400, message=f"x-emulator-{name.replace('_', '-')} {problem}")) from None
 
-    def draw_dialect(self, random: Random) -> Dialect:
-        """The back-end for one request."""
-        return DIALECTS[random.choice(("S", "V")) if self.dialect == "random" else self.dialect]
-
-    def draw_style(self, random: Random) -> ToolCallStyle:
-        """How to cut the tool calls of one request."""
-        return random.choice(_STYLES) if self.tool_calls == "random" else self.tool_calls
+    def draw(self, random: Random) -> Manner:
+        """How to answer one request."""
+        name = random.choice(("S", "V")) if self.dialect == "random" else self.dialect
+        style = random.choice(_STYLES) if self.tool_calls == "random" else self.tool_calls
+        return Manner(random.choice(DIALECTS[name]), style, self.quirks)
 
 
-OVERRIDES: Final = {"x-emulator-dialect": "dialect", "x-emulator-tool-calls": "tool_calls"}
+OVERRIDES: Final = {f"x-emulator-{name.replace('_', '-')}": name for name in ("dialect", "tool_calls", "quirks")}
 """Request headers, and what they set."""
 
 _Rule = tuple[str, Callable[[Any], bool]]
@@ -130,6 +146,10 @@ def _at_least(least: int, kind: type[int | float], *, optional: bool = False) ->
     return words, lambda value: (optional and value is None) or (isinstance(value, allowed) and value >= least)
 
 
+def _are_quirks(value: Any) -> bool:
+    return isinstance(value, tuple) and all(quirk in get_args(Quirk) for quirk in cast("tuple[Any, ...]", value))
+
+
 _TEXT: Final[_Rule] = ("a text", lambda value: isinstance(value, str) and bool(value))
 _RULES: Final[Mapping[str, _Rule]] = MappingProxyType(
     {
@@ -139,6 +159,7 @@ _RULES: Final[Mapping[str, _Rule]] = MappingProxyType(
         "api_token": _TEXT,
         "dialect": _one_of(*DIALECTS, "random"),
         "tool_calls": _one_of(*get_args(ToolCallStyle), "random"),
+        "quirks": (f"a tuple of {', '.join(get_args(Quirk))}", _are_quirks),
         "seed": ("a whole number or None", lambda value: isinstance(value, int | None)),
         "models": ("a tuple of texts", lambda value: isinstance(value, tuple)),
         "queue_polls": _at_least(0, int),
@@ -151,4 +172,4 @@ _RULES: Final[Mapping[str, _Rule]] = MappingProxyType(
 )
 """What each setting must be, in words, and whether a value is that."""
 
-_STYLES: Final[tuple[ToolCallStyle, ...]] = ("whole", "fragments", "finaliser")
+_STYLES: Final[tuple[ToolCallStyle, ...]] = ("server", "whole", "fragments", "finaliser")

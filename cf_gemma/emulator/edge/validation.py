@@ -19,15 +19,22 @@ from cf_gemma.request.schema import json_type
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cf_gemma.emulator.backends.common import Dialect
 
-def check(body: Any) -> ChatRequest:
-    """The request in a decoded body. Raises Refusal (5006, 8001 or 8006) for one that the service wouldn't take."""
+
+def check(body: Any, dialect: Dialect | None = None) -> ChatRequest:
+    """The request in a decoded body. Raises Refusal (5006, 8001 or 8006) for one that the service wouldn't take.
+
+    `dialect` is the back-end that is to answer, where one has been chosen: each has objections of its own.
+    """
     fields = as_object(body)
     if fields is None:
         raise _mismatch([f"Type mismatch of '/', 'object' not in '{json_type(body)}'"])
     _check_schema(fields)
     request = ChatRequest.from_body(fields)
     for fault in _objections(request):
+        raise Refusal(fault)
+    for fault in dialect.objections(request) if dialect else ():
         raise Refusal(fault)
     return request
 

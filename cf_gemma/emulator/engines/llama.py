@@ -174,7 +174,7 @@ def _load(path: Path, threads: int, context: int) -> Any:
 
 
 def _ready(make: Callable[[Any], Any], params: Any) -> Any:
-    """A server that may be freed: one whose loop hasn't begun forgets that it was told to end, and never returns."""
+    """A server that may be freed: one whose loop hasn't begun forgets a request to end, and never returns."""
     server = make(params)
     server.handle_metrics()  # only the loop answers it
     return server

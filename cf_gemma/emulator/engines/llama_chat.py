@@ -2,7 +2,7 @@
 
 A small stand-in model has no roles for tools in its template, and left to itself neither calls tools nor keeps to a
 schema. So a call that the request asks for is had by constraining the output to the tool's own parameters, and a tool's
-result is told in plain words behind the question. A model that was trained on tools gets everything as it came
+result is put in plain words behind the question. A model that was trained on tools gets everything as it came
 (`native_body`).
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from cf_gemma.completion import Delta, ReasoningDelta, TextDelta, ToolCallDelta
+from cf_gemma.completion import ReasoningDelta, TextDelta, ToolCallDelta
 from cf_gemma.emulator.chat import objects
 from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
 from cf_gemma.emulator.faults import Fault, Refusal
@@ -128,12 +128,10 @@ def _steps(part: Json, request: ChatRequest, choice: int, *, into_call: bool) ->
     if delta.get("reasoning_content"):
         yield Step(ReasoningDelta(delta["reasoning_content"], choice), logprobs=logprobs)
     if delta.get("content"):
-        said: Delta = (
-            ToolCallDelta(0, arguments=delta["content"], choice=choice)
-            if into_call
-            else TextDelta(delta["content"], choice)
-        )
-        yield Step(said, logprobs=None if into_call else logprobs)
+        if into_call:
+            yield Step(ToolCallDelta(0, arguments=delta["content"], choice=choice))
+        else:
+            yield Step(TextDelta(delta["content"], choice), logprobs=logprobs)
     for call in objects(delta.get("tool_calls")):
         function = as_object(call.get("function")) or {}
         yield Step(
@@ -183,11 +181,11 @@ def _introduced(intro: str, turns: list[Json]) -> list[Json]:
 
 def _add_result(turns: list[Json], text: str, function: Mapping[str, Any]) -> None:
     name, arguments = function.get("name") or "the tool", function.get("arguments")
-    told = f"The result of {name}{f' with {arguments}' if arguments else ''} is: {text}"
+    result = f"The result of {name}{f' with {arguments}' if arguments else ''} is: {text}"
     if turns and turns[-1]["role"] == "user":
-        turns[-1] = {"role": "user", "content": f"{turns[-1]['content']}\n\n{told}"}
+        turns[-1] = {"role": "user", "content": f"{turns[-1]['content']}\n\n{result}"}
     else:
-        turns.append({"role": "user", "content": told})
+        turns.append({"role": "user", "content": result})
 
 
 def _text(content: Any) -> str:
@@ -231,5 +229,5 @@ _PASSED: Final = (
 )
 _PICK_TOKENS: Final = 128
 _REPEAT_WINDOW: Final = 32
-"""Tokens that are not to be said again, lest a small model says one line over and over. With more of them it couldn't
+"""Tokens that a small model is kept from repeating, or it repeats one line for ever. With more of them it couldn't
 quote a context; and JSON has to repeat its quotes and names, the answer to a tool's result that result."""

@@ -33,12 +33,12 @@ def find_model(path: str | Path | None = None) -> Path:
         files = distribution(STAND_IN).files or []
     except PackageNotFoundError:
         files = []
-    found = next((file for file in files if file.suffix == ".gguf"), None)
-    if found is None:
+    file = next((each for each in files if each.suffix == ".gguf"), None)
+    if file is None:
         raise ConfigurationError(
             f"no model to answer with: name a GGUF file (--model, or {VARIABLE}), or type\n{COMMANDS}"
         )
-    return _checked(Path(str(found.locate())), STAND_IN)
+    return _checked(Path(str(file.locate())), STAND_IN)
 
 
 def _checked(path: Path, setting: str) -> Path:

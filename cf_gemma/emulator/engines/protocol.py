@@ -54,6 +54,10 @@ class Step:
     tokens: int = 1
     logprobs: tuple[dict[str, Any], ...] | None = None
     """Chat-completions `logprobs.content` entries, one a token, when the request asked for them."""
+    last: bool = False
+    """Whether `max_tokens` ends the choice with it. An engine that can't know leaves it."""
+    as_reasoning: bool = False
+    """Whether a server that takes what stands in no channel of its own for a thought would do so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,11 @@ class Ending:
     finish_reason: str
     tokens: int = 0
     """Completion tokens that no step counted, such as the end-of-turn token."""
-    stop: str | None = None
-    """The stop string that ended the choice, if one did."""
+    stop: str | int | None = None
+    """What ended the choice, if an engine knows it: a stop string. The back-ends add the numbers of tokens."""
     choice: int = 0
+    logprobs: tuple[dict[str, Any], ...] | None = None
+    """Those of the token that ended it, where a back-end tells them."""
 
 
 Event = Opening | Step | Ending

@@ -30,11 +30,11 @@ class ToolCallSpec:
     """None mints one in the manner of the back-end that answers."""
 
     def __post_init__(self) -> None:
-        given: list[object] = [self.name, self.args]
-        if not isinstance(given[0], str):
-            raise TypeError(f"ToolCallSpec: name must be a str; not a {kind_of(given[0])}")
-        if not isinstance(given[1], str | Mapping):
-            raise TypeError(f"ToolCallSpec: args must be a dict, or a str of JSON; not a {kind_of(given[1])}")
+        name, args = cast("tuple[object, object]", (self.name, self.args))
+        if not isinstance(name, str):
+            raise TypeError(f"ToolCallSpec: name must be a str; not a {kind_of(name)}")
+        if not isinstance(args, str | Mapping):
+            raise TypeError(f"ToolCallSpec: args must be a dict, or a str of JSON; not a {kind_of(args)}")
         try:
             _ = self.arguments
         except (TypeError, ValueError) as error:
@@ -66,26 +66,29 @@ class Reply:
     chunk: int = 1
     """Tokens in a delta."""
     error: Fault | None = None
-    """Ends the answer after what was said of it; with nothing said, it is a plain HTTP error."""
+    """Ends the answer behind its words; with no words before it, it is a plain HTTP error."""
     delay: float = 0.0
     """Seconds before the answer begins."""
     gap: float = 0.0
     """Seconds behind each of its deltas."""
+    as_reasoning: bool = False
+    """The model leaves out the mark between thought and answer: where back-ends fail at that, text and calls come as
+    reasoning. S fails whenever thinking is on, V in streams behind a tool's result."""
 
     def __post_init__(self) -> None:
-        given: dict[str, object] = {name: getattr(self, name) for name in self.__slots__}
-        for name, (right, fits) in _FIELDS.items():
-            if not fits(given[name]):
-                raise TypeError(f"Reply: {name} must be {right}; not {given[name]!r}")
+        for name, (requirement, fits) in _FIELDS.items():
+            value: object = getattr(self, name)
+            if not fits(value):
+                raise TypeError(f"Reply: {name} must be {requirement}; not {value!r}")
         if self.chunk < 1 or min(self.delay, self.gap, *(self.usage or ())) < 0:
             raise ValueError("Reply: chunk must be at least 1; delay, gap and usage must not be negative")
 
 
 Script = Reply | str | Fault
-"""What is said at one turn."""
+"""The reply to one request."""
 
 Replies = Script | Sequence[Script] | Callable[[dict[str, Any]], Script]
-"""What is said at every turn: always the same, a list in order, or what a function of the request's JSON body gives."""
+"""The replies to all requests: always the same, a list in order, or a function of the request's JSON body."""
 
 
 def kind_of(value: object) -> str:
@@ -127,6 +130,7 @@ _FIELDS: Final[Mapping[str, tuple[str, Callable[[object], bool]]]] = MappingProx
         "error": ("a Fault, such as CUT, or None", lambda value: isinstance(value, Fault | None)),
         "delay": ("seconds", _is_number),
         "gap": ("seconds", _is_number),
+        "as_reasoning": ("a bool", lambda value: isinstance(value, bool)),
     }
 )
 """What each field of a Reply must be, in words, and whether a value is that."""

@@ -1,8 +1,8 @@
-"""An engine that says what it was told to: for tests of this package, and for yours.
+"""An engine that answers from a script: for tests of this package, and for yours.
 
 Tokens are counted by one rule: a word with the white space before it is a token, and so is each piece of a text that
-was given in pieces. The end of the turn is one more, unless `max_tokens` cut the answer. A prompt counts its words, and
-280 for an image.
+comes in pieces. The end of the turn is one more, unless `max_tokens` cut the answer. A prompt counts its words, and 280
+for an image.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from cf_gemma.completion import Delta, ReasoningDelta, TextDelta, ToolCallDelta
+from cf_gemma.emulator.engines.logprobs import token_logprob
 from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
 from cf_gemma.emulator.engines.reply import Replies, Reply, Script, Text, kind_of, tokens
 from cf_gemma.emulator.faults import Fault, Refusal
@@ -30,8 +31,8 @@ class ScriptedEngine:
     """Answers from a list, in order, or from a function of the request's JSON body.
 
     `ScriptedEngine(["Hello!", Fault(429, 3040), Reply("Hi", reasoning="Be brief.")])` answers three requests. The
-    fourth is refused, with a message that says so; with `repeat=True` the script starts again. A single reply is given
-    every time. A request with `n` choices takes n replies, all at the pace of the first. Deterministic: the same
+    fourth is refused, with a message that says so; with `repeat=True` the script starts again. A single reply answers
+    every request. A request with `n` choices takes n replies, all at the pace of the first. Deterministic: the same
     requests in the same order get the same answers.
 
     Raises:
@@ -41,8 +42,8 @@ class ScriptedEngine:
     def __init__(self, replies: Replies, *, repeat: bool = False) -> None:
         single = isinstance(replies, Script)
         if not (single or callable(replies)):
-            given = cast("object", replies)
-            turns = cast("Sequence[object]", given) if isinstance(given, Sequence) else [given]
+            listed = cast("object", replies)
+            turns = cast("Sequence[object]", listed) if isinstance(listed, Sequence) else [listed]
             wrong = [reply for reply in turns if not isinstance(reply, Script)]
             if wrong:
                 raise TypeError(f"a script is of str, Reply and Fault, or a function; not of {kind_of(wrong[0])}")
@@ -64,7 +65,7 @@ class ScriptedEngine:
         turns = [_Turn(self._next(request), request, index) for index in range(request.n)]
         first = turns[0].reply
         cancelled.wait(first.delay)
-        if first.error and not turns[0].said:
+        if first.error and not turns[0].deltas:
             raise Refusal(first.error)
         yield Opening(first.usage[0] if first.usage else count_prompt(request))
         for event in _round_robin([turn.events() for turn in turns]):
@@ -105,65 +106,69 @@ class _Turn:
     def __init__(self, reply: Reply, request: ChatRequest, index: int) -> None:
         self.reply, self._request, self._index = reply, request, index
         self._stop: str | None = None
-        everything = list(self._tokens())
-        self.said = everything[: request.max_tokens]
-        """Every token as a delta of its own."""
+        everything = list(self._everything())
+        self.deltas = everything[: request.max_tokens]
+        """One for each token."""
         self._cut = len(everything) > request.max_tokens
 
     def events(self) -> Iterator[Event]:
         """The steps, then the ending. Raises Refusal where the reply has an error."""
-        steps, ending = list(self._steps()), self._ending()
+        steps, ending = [self._step(batch) for batch in self._batches()], self._ending()
         if self.reply.usage:
             steps, ending = _recounted(steps, ending, self.reply.usage[1])
+        if self._cut and steps and not self.reply.error:
+            steps[-1] = replace(steps[-1], last=True)
         yield from steps
         if self.reply.error:
             raise Refusal(self.reply.error)
         yield ending
 
-    def _tokens(self) -> Iterator[Delta]:
+    def _everything(self) -> Iterator[Delta]:
+        """The reply token by token, up to the first stop string."""
         if self._request.thinking:
             for token in tokens(self.reply.reasoning):
                 yield ReasoningDelta(token, self._index)
-        for token in tokens(self._text()):
+        for token in tokens(self._before_stop(self.reply.text)):
             yield TextDelta(token, self._index)
         for place, call in enumerate(self.reply.tool_calls):
-            first, *rest = tokens(call.arguments) or [""]
-            yield ToolCallDelta(place, call.id, call.name, first, self._index)
-            for token in rest:
-                yield ToolCallDelta(place, arguments=token, choice=self._index)
+            if self._stop is None:
+                first, *rest = tokens(self._before_stop(call.arguments)) or [""]
+                yield ToolCallDelta(place, call.id, call.name, first, self._index)
+                for token in rest:
+                    yield ToolCallDelta(place, arguments=token, choice=self._index)
 
-    def _text(self) -> Text:
-        """The text up to the first stop string."""
-        text = self.reply.text if isinstance(self.reply.text, str) else "".join(self.reply.text)
-        found = [(text.find(stop), stop) for stop in self._request.stop if stop in text]
-        if not found:
-            return self.reply.text
-        end, self._stop = min(found)
-        return text[:end]
+    def _before_stop(self, text: Text) -> Text:
+        joined = text if isinstance(text, str) else "".join(text)
+        stops = [(joined.find(stop), stop) for stop in self._request.stop if stop in joined]
+        if not stops:
+            return text
+        end, self._stop = min(stops)
+        return joined[:end]
 
-    def _steps(self) -> Iterator[Step]:
-        """The tokens in deltas of `chunk`, the kinds never mixed."""
+    def _batches(self) -> Iterator[list[Delta]]:
+        """The deltas in lots of `chunk`, the kinds never mixed."""
         batch: list[Delta] = []
-        for delta in self.said:
+        for delta in self.deltas:
             if batch and (len(batch) >= self.reply.chunk or not _joinable(batch[0], delta)):
-                yield self._step(batch)
+                yield batch
                 batch = []
             batch.append(delta)
         if batch:
-            yield self._step(batch)
+            yield batch
 
     def _step(self, batch: list[Delta]) -> Step:
-        first = batch[0]
+        first, mark = batch[0], self.reply.as_reasoning
         if isinstance(first, ToolCallDelta):
-            return Step(replace(first, arguments="".join(map(_words, batch))), len(batch))
+            return Step(replace(first, arguments="".join(map(_words, batch))), len(batch), as_reasoning=mark)
         top = self._request.top_logprobs
         logprobs = tuple(token_logprob(_words(delta), top) for delta in batch) if self._request.logprobs else None
-        return Step(replace(first, text="".join(map(_words, batch))), len(batch), logprobs)
+        return Step(replace(first, text="".join(map(_words, batch))), len(batch), logprobs, as_reasoning=mark)
 
     def _ending(self) -> Ending:
-        found = "length" if self._cut else "tool_calls" if self.reply.tool_calls else "stop"
+        called = any(isinstance(delta, ToolCallDelta) for delta in self.deltas)
+        natural = "length" if self._cut else "tool_calls" if called else "stop"
         stop, left = (None, 0) if self._cut else (self._stop, 1)
-        return Ending(self.reply.finish_reason or found, left, stop, self._index)
+        return Ending(self.reply.finish_reason or natural, left, stop, self._index)
 
 
 def reply_of(function: Callable[[dict[str, Any]], Script], body: Mapping[str, Any]) -> Script:
@@ -184,17 +189,6 @@ def count_prompt(request: ChatRequest) -> int:
     """Words of the messages and of the tools' declarations, and 280 for an image."""
     declared = len(tokens(json.dumps(request.tools))) if request.tools else 0
     return declared + sum(_count_content(message.get("content")) for message in request.messages)
-
-
-def token_logprob(token: str, top: int) -> dict[str, Any]:
-    """A chat-completions logprob entry for a token that was certain, with `top` alternatives that were not."""
-    ranked = [token, *(f"{token}{place}" for place in range(1, top))][:top]
-    listed = [_logprob(alternative, -0.1 - 2.0 * place) for place, alternative in enumerate(ranked)]
-    return {**_logprob(token, -0.1), "top_logprobs": listed}
-
-
-def _logprob(token: str, logprob: float) -> dict[str, Any]:
-    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
 
 
 def _count_content(content: Any) -> int:
