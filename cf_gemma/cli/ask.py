@@ -32,7 +32,7 @@ Examples:
 
     cf-gemma ask "What is in this picture?" --image photo.jpg
 
-    cf-gemma ask "Who wrote Emma?" --json-schema author.json | jq .name
+    cf-gemma ask "Who wrote Emma?" --schema author.json | jq .name
 """
 
 CUT_OFF = 3
@@ -42,7 +42,9 @@ CUT_OFF = 3
 def ask(
     question: Annotated[str | None, typer.Argument(help="What to ask.")] = None,
     image: Annotated[list[Path] | None, typer.Option(help="An image to look at; may be repeated.")] = None,
-    json_schema: Annotated[Path | None, typer.Option(help="A JSON Schema; the answer is one line of JSON.")] = None,
+    json_schema: Annotated[
+        Path | None, typer.Option("--schema", "--json-schema", help="A JSON Schema; the answer is one line of JSON.")
+    ] = None,
     reasoning: Annotated[bool, typer.Option("--reasoning", help="Show the reasoning, on the standard error.")] = False,
     usage: Annotated[bool, typer.Option("--usage", help="Show tokens and cost, on the standard error.")] = False,
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
 import threading
@@ -14,20 +15,23 @@ import typer
 from cf_gemma.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from cf_gemma.emulator import LlamaEngine, ScriptedEngine
+    from cf_gemma.emulator import LlamaEngine, Reply, ScriptedEngine
 
 
 HELP = """\
 What answers by default is a small language model, which calls a tool only when the request requires one, and never
-shows reasoning. With --reply, or --engine scripted, it is a script.
+shows reasoning. With --reply, --script, or --engine scripted, it is a script.
 
 Examples:
 
     cf-gemma emulator
 
     cf-gemma emulator --reply "Hello!" --reply "Anything else?" --port 0
+
+    cf-gemma emulator --script answers.jsonl --gap 0.05
 
     cf-gemma emulator --engine scripted --rpm 300 --daily-neurons 10000
 
@@ -72,6 +76,11 @@ def emulator(
     reply: Annotated[
         list[str] | None, typer.Option(help="What the script says; again for the next turn. Default: an echo.")
     ] = None,
+    script: Annotated[
+        Path | None,
+        typer.Option(help="A file of JSON lines, each an answer with the fields of Reply: text, gap…"),
+    ] = None,
+    gap: Annotated[float, typer.Option(min=0, help="Seconds between two tokens of --reply and --script.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of what is drawn: back-end, ids, padding.")] = 0,
     rpm: Annotated[
         int | None, typer.Option(min=1, help="Requests a minute; more are refused. The service: 300.")
@@ -84,8 +93,10 @@ def emulator(
     queue_polls: Annotated[int, typer.Option(min=0, help="How often a batch is asked after before it is done.")] = 1,
 ) -> None:
     """See HELP."""
-    if reply and engine is EngineName.llama:
-        raise typer.BadParameter("--reply is for --engine scripted")
+    if (reply or script) and engine is EngineName.llama:
+        raise typer.BadParameter("--reply and --script are for --engine scripted")
+    if reply and script:
+        raise typer.BadParameter("--reply and --script exclude each other")
     options: dict[str, Any] = {
         "account_id": account,
         "api_token": token,
@@ -99,7 +110,7 @@ def emulator(
         from cf_gemma.emulator import Emulator
 
         with (
-            _engine(engine, model, threads, ctx, reply, native=native_tools) as answering,
+            _engine(engine, model, threads, ctx, _replies(reply, script, gap), native=native_tools) as answering,
             Emulator(
                 answering,
                 host=host,
@@ -126,7 +137,7 @@ def _engine(
     model: Path | None,
     threads: int | None,
     context: int,
-    replies: list[str] | None,
+    replies: list[Reply],
     *,
     native: bool,
 ) -> AbstractContextManager[LlamaEngine | ScriptedEngine]:
@@ -135,6 +146,36 @@ def _engine(
     if name is EngineName.llama or (name is None and not replies):
         return LlamaEngine(model, threads=threads, context=context, native=native)
     return ScriptedEngine(replies, repeat=True) if replies else ScriptedEngine(echo_reply)
+
+
+def _replies(texts: list[str] | None, script: Path | None, gap: float) -> list[Reply]:
+    """The answers of --reply, or of --script's file."""
+    from cf_gemma.emulator import Reply
+
+    if script is None:
+        return [Reply(text, gap=gap) for text in texts or ()]
+    try:
+        return list(_read_script(script, gap))
+    except OSError as error:
+        raise typer.BadParameter(f"{script} can't be read: {error.strerror}") from None
+
+
+def _read_script(script: Path, gap: float) -> Iterator[Reply]:
+    from cf_gemma.emulator import Fault, Reply, ToolCallSpec
+
+    for number, line in enumerate(script.read_text("utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            fields: dict[str, Any] = {"gap": gap, **json.loads(line)}
+            fields["tool_calls"] = [ToolCallSpec(**call) for call in fields.get("tool_calls", ())]
+            if fields.get("error") is not None:
+                fields["error"] = Fault(**fields["error"])
+            if fields.get("usage") is not None:
+                fields["usage"] = tuple(fields["usage"])
+            yield Reply(**fields)
+        except (TypeError, ValueError) as error:
+            raise typer.BadParameter(f"{script}, line {number}: {error}") from None
 
 
 def echo_reply(body: dict[str, Any]) -> str:

@@ -22,6 +22,11 @@ Local = Annotated[
 ]
 
 
+AccountId = Annotated[str | None, typer.Option(help="Default: CLOUDFLARE_ACCOUNT_ID.")]
+Token = Annotated[str | None, typer.Option(help="Default: CLOUDFLARE_API_TOKEN, which no list of processes shows.")]
+BaseUrl = Annotated[str | None, typer.Option(help="Where the service is; an emulator's, to try this out.")]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
     """What `ask`, `batch` and `chat` have in common."""
@@ -36,6 +41,9 @@ class ModelOptions:
     temperature: Annotated[float | None, typer.Option(min=0, max=2)] = None
     model: Annotated[str | None, typer.Option(help="Another model of Workers AI.")] = None
     retries: Annotated[int, typer.Option(min=0, help="How often a request may be sent again.")] = 2
+    account: AccountId = None
+    token: Token = None
+    base_url: BaseUrl = None
     local: Local = False
     echo: Annotated[
         bool, typer.Option("--echo", help="Like --local, without a model: the answer repeats the prompt.")
@@ -54,12 +62,15 @@ class ModelOptions:
         Raises ConfigurationError where the environment has no credentials, and that or ImportError for an emulator
         that can't be started.
         """
+        service = {"account_id": self.account, "api_token": self.token, "base_url": self.base_url}
         if self.local or self.echo:
+            if any(service.values()):
+                raise ConfigurationError("--local and --echo go without --account, --token and --base-url")
             with local_emulator(echo=self.echo) as arguments:
                 yield {**arguments, "max_retries": self.retries}
         else:
-            check_credentials(instead="pass --local, which needs no account")
-            yield {"max_retries": self.retries}
+            check_credentials(self.account, self.token, instead="pass --local, which needs no account")
+            yield {**service, "max_retries": self.retries}
 
 
 def with_model_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -93,6 +104,8 @@ def check_credentials(account: str | None = None, token: str | None = None, *, i
         token: Likewise.
         instead: What the command offers to those who don't set the environment.
     """
+    if token is not None:
+        typer.echo("--token shows in the list of processes (ps); CLOUDFLARE_API_TOKEN doesn't", err=True)
     if missing := missing_credentials(account, token):
         raise ConfigurationError(f"{' and '.join(missing)} must be set in the environment; or {instead}")
 

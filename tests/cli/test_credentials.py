@@ -43,3 +43,14 @@ def test_other_names_of_the_environment(shell: Shell) -> None:
     others = {"CF_ACCOUNT_ID": emulator.account_id, "CF_AI_API_TOKEN": emulator.api_token}
     none = {"CLOUDFLARE_ACCOUNT_ID": "", "CLOUDFLARE_API_TOKEN": ""}
     assert shell.run("ask", "Why?", **none, **others).stdout == "You said: Why?\n"
+
+
+def test_options_instead_of_the_environment(shell: Shell) -> None:
+    """Account, token and base URL can be passed, and a token on the command line brings a warning."""
+    emulator = shell.emulator
+    where = ("--account", emulator.account_id, "--token", emulator.api_token, "--base-url", emulator.base_url)
+    result = shell.run("ask", "Why?", *where, **dict.fromkeys(shell.environment, ""))
+    assert result.stdout == "You said: Why?\n"
+    assert "list of processes" in result.stderr
+    assert emulator.api_token not in result.output
+    assert "go without --account" in shell.run("ask", "Why?", "--echo", *where, code=2).stderr

@@ -83,7 +83,8 @@ def test_help_begins_with_the_summary(shell: Shell, command: str) -> None:
 @pytest.mark.parametrize("command", ["ask", "batch", "chat"])
 def test_shared_settings(command: str) -> None:
     """Whatever asks the model has these, under the same names."""
-    assert {"--local", "--echo", "--no-thinking", "--max-tokens", "--model", "--system"} <= set(COMMANDS[command])
+    shared = {"--local", "--echo", "--no-thinking", "--max-tokens", "--model", "--system", "--retries", "--temperature"}
+    assert shared | {"--account", "--token", "--base-url"} <= set(COMMANDS[command])
 
 
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"emulator"}))

@@ -54,7 +54,7 @@ def test_three_checks(doctor: Callable[..., tuple[Result, Emulator]]) -> None:
     """By default there are three checks and no more requests, nothing is asked, and no report is written."""
     result, emulator = doctor(oracle.answer)
     assert result.exit_code == 0, result.output
-    first, second, third, warning = result.output.splitlines()
+    first, second, third, warning = result.stdout.splitlines()
     assert first == "✓ Token: active"
     assert second == f"✓ Model: {MODEL}"
     assert third.startswith("✓ Streamed answer: first byte after 0.")

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cf_gemma.cli.options import Local, check_credentials, local_emulator
+from cf_gemma.cli.options import AccountId, BaseUrl, Local, Token, check_credentials, local_emulator
 from cf_gemma.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ def doctor(
     output: Annotated[
         Path | None, typer.Option(dir_okay=False, writable=True, help="Write a report to this file.")
     ] = None,
-    account: Annotated[str | None, typer.Option(help="Default: CLOUDFLARE_ACCOUNT_ID.")] = None,
-    token: Annotated[str | None, typer.Option(help="Default: CLOUDFLARE_API_TOKEN.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="Where the service is; an emulator's, to try this out.")] = None,
+    account: AccountId = None,
+    token: Token = None,
+    base_url: BaseUrl = None,
     patience: Annotated[float, typer.Option(min=0, help="Seconds that the survey waits for a batch.")] = 120.0,
     local: Local = False,
 ) -> None:
