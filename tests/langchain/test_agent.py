@@ -107,7 +107,7 @@ async def test_structured_answer(emulate: Emulate, strategy: str, *, streamed: b
     state = list(agent.stream(QUESTION, stream_mode=["values", "messages"])) if streamed else agent.invoke(QUESTION)
     last = [values for mode, values in state if mode == "values"][-1] if isinstance(state, list) else state
     assert last["structured_response"] == Report(**REPORT)
-    assert ("response_format" in emulated.body) is not by_tool
+    assert ("response_format" in emulated.body) is (not by_tool and not tools)
     assert len(emulated.body.get("tools", [])) == len(tools) + by_tool
 
 

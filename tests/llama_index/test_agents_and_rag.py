@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from cf_gemma.emulator import Reply, ToolCallSpec
 from cf_gemma.errors import ReasoningBudgetExceeded
 from llama_index_cf_gemma import InvalidOutput
+from tests.request.template import REVISIONS, rendered
 
 from .conftest import Connect
 
@@ -211,3 +212,21 @@ def test_rag_into_an_object(gemma: Connect, mode: ResponseMode) -> None:
     response = engine(llm, response_mode=mode, output_cls=Cause).query("What causes tides?")
     assert response.response == Cause(bodies=["Moon", "Sun"])
     assert "response_format" in emulator.requests[0].json
+
+
+async def test_five_rounds_of_words_and_calls(gemma: Connect) -> None:
+    """At each step of an agent that talks while it works, the model's turn is open, in every template revision."""
+    call = [ToolCallSpec("add", {"a": 1, "b": 2})]
+    calls = [Reply(f"Words {step}.", reasoning=f"Thought {step}.", tool_calls=call) for step in range(5)]
+    llm, emulator = gemma([*calls, "Done."])
+    workflow = AgentWorkflow.from_tools_or_functions(TOOLS, llm=llm)
+    assert str(await workflow.run("Add.")) == "Done."
+    assert len(emulator.requests) == 6
+    for step, request in enumerate(emulator.requests):
+        for revision in REVISIONS:
+            prompt = rendered(request.json, revision)
+            turn = prompt[prompt.rindex("<|turn>model\n") :]
+            assert "<turn|>" not in turn
+            if revision not in ("gemma4_v2", "gemma4_v3"):
+                said = [f"Words {number}.\n<channel|><|tool_call>" in turn for number in range(step)]
+                assert all(said)
