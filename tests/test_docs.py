@@ -14,8 +14,8 @@ from tests.recorded import oracle
 from tests.recorded.samples import RED_SQUARE
 
 ROOT = Path(__file__).parent.parent
-NO_PROGRAMS = ("fidelity.md", "testing.md")
-"""Documents without a program: one is all tables, and what is in the other runs as a suite (tests/testing)."""
+NO_PROGRAMS = ("answers.md", "fidelity.md", "speed.md", "testing.md")
+"""Documents without a program: tables, shell commands, and what runs as a suite (tests/testing)."""
 
 DOCUMENTS = {
     **{

@@ -51,12 +51,12 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_a_shared_limit_costs_no_row(tmp_path: Path) -> None:
-    """At half the limit all 900 rows are answered, without a retry of their own; few requests are refused."""
-    with Emulator("Yes.", requests_per_minute=150, clock=lambda: time.time() * FASTER) as emulator:
-        tally = job(tmp_path, 900, rpm=300 * FASTER).run(client(emulator, max_retries=0))
+    """At half the rate that it asks for, a job answers all rows, without a retry of their own; few are refused."""
+    with Emulator("Yes.", requests_per_minute=30, clock=lambda: time.time() * FASTER) as emulator:
+        tally = job(tmp_path, 200, rpm=60 * FASTER).run(client(emulator, max_retries=0))
         sent = len(emulator.requests)
-    assert (tally.done, tally.failed, tally.missing) == (900, 0, 0)
-    assert 900 < sent < 1_000
+    assert (tally.done, tally.failed, tally.missing) == (200, 0, 0)
+    assert 200 < sent < 300
     assert all(record["text"] == "Yes." for record in records(tmp_path))
 
 

@@ -46,7 +46,8 @@ def test_a_line_in_a_line_out(shell: Shell, source: Path, output: Path, mode: st
     if mode == "queue":
         (submitted,) = bodies
         bodies = submitted["requests"]
-    assert all(body["messages"][0] == {"role": "system", "content": "Be brief."} for body in bodies)
+    assert all(body["messages"][0]["role"] == "system" for body in bodies)
+    assert all(body["messages"][0]["content"].startswith("Be brief.") for body in bodies)  # the schema follows
     sent = next(body for body in bodies if body["messages"][-1]["content"] == "two")
     assert (sent["temperature"], sent["max_tokens"]) == (0.5, 50)
 
