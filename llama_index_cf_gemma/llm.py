@@ -15,10 +15,17 @@ from cf_gemma.errors import ToolChoiceNotHonoured
 from llama_index_cf_gemma.events import on_chat, on_completion
 from llama_index_cf_gemma.messages import to_wire
 from llama_index_cf_gemma.queued import QueuedGemma
-from llama_index_cf_gemma.responses import StreamedChat, StreamedCompletion, chat_response, completion_response
+from llama_index_cf_gemma.responses import (
+    StreamedChat,
+    StreamedCompletion,
+    chat_response,
+    completion_response,
+    refuse_unfinished_thought,
+)
 from llama_index_cf_gemma.schema import answer_format
 from llama_index_cf_gemma.streaming import aprimed, primed
 from llama_index_cf_gemma.structured import StructuredAnswer
+from llama_index_cf_gemma.text_only import TEXT_ONLY, text_only
 from llama_index_cf_gemma.tools import history_with, tool_options, tool_selections
 
 if TYPE_CHECKING:
@@ -34,9 +41,11 @@ if TYPE_CHECKING:
     )
     from llama_index.core.llms.llm import ToolSelection
     from llama_index.core.program.utils import FlexibleModel
-    from llama_index.core.prompts import PromptTemplate
+    from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
     from llama_index.core.tools.types import BaseTool
-    from llama_index.core.types import Model
+    from llama_index.core.types import Model, TokenAsyncGen, TokenGen
+
+    from cf_gemma import Completion
 
 
 dispatcher = get_dispatcher(__name__)
@@ -81,30 +90,52 @@ class CloudflareGemma(QueuedGemma):
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """The whole answer: text, reasoning and tool calls as blocks, usage in `additional_kwargs` and `raw`."""
         request, options = self._request(messages, kwargs)
-        return chat_response(self.client.chat(request, **options), single_call=_single_call(options))
+        return _chat_response(self.client.chat(request, **options), options)
 
     @override
     @on_chat
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """The whole answer."""
         request, options = self._request(messages, kwargs)
-        return chat_response(await self.async_client.chat(request, **options), single_call=_single_call(options))
+        return _chat_response(await self.async_client.chat(request, **options), options)
 
     @override
     @on_chat
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """The answer as it comes; new reasoning is in `additional_kwargs["thinking_delta"]`."""
         request, options = self._request(messages, kwargs)
-        return primed(self.client.stream(request, **options), StreamedChat(single_call=_single_call(options)))
+        return primed(self.client.stream(request, **options), _streamed_chat(options))
 
     @override
     @on_chat
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """The answer as it comes."""
         request, options = self._request(messages, kwargs)
-        return await aprimed(
-            self.async_client.stream(request, **options), StreamedChat(single_call=_single_call(options))
-        )
+        return await aprimed(self.async_client.stream(request, **options), _streamed_chat(options))
+
+    @override
+    def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+        """The answer's text to a prompt. Raises ReasoningBudgetExceeded where thinking left none."""
+        with text_only():
+            return super().predict(prompt, **prompt_args)
+
+    @override
+    async def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+        """The answer's text to a prompt."""
+        with text_only():
+            return await super().apredict(prompt, **prompt_args)
+
+    @override
+    def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenGen:
+        """The answer's text to a prompt, as it comes. Raises ReasoningBudgetExceeded where thinking left none."""
+        with text_only():
+            return super().stream(prompt, **prompt_args)
+
+    @override
+    async def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenAsyncGen:
+        """The answer's text to a prompt, as it comes."""
+        with text_only():
+            return await super().astream(prompt, **prompt_args)
 
     @override
     @on_completion
@@ -277,6 +308,16 @@ class CloudflareGemma(QueuedGemma):
         self, messages: Sequence[ChatMessage], call: Mapping[str, Any]
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         return to_wire(messages), self._options(call)
+
+
+def _chat_response(completion: Completion, options: Mapping[str, Any]) -> ChatResponse:
+    if TEXT_ONLY.get():
+        refuse_unfinished_thought(completion)
+    return chat_response(completion, single_call=_single_call(options))
+
+
+def _streamed_chat(options: Mapping[str, Any]) -> StreamedChat:
+    return StreamedChat(single_call=_single_call(options), text_only=TEXT_ONLY.get())
 
 
 def _single_call(options: Mapping[str, Any]) -> bool:

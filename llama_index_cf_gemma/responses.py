@@ -118,8 +118,10 @@ class StreamedChat:
     Until the last response a tool call's arguments are the text so far. The last response equals `chat_response`.
     """
 
-    def __init__(self, *, single_call: bool = False) -> None:
+    def __init__(self, *, single_call: bool = False, text_only: bool = False) -> None:
+        """`text_only`: raise ReasoningBudgetExceeded at the end where thinking left no text."""
         self._single_call = single_call
+        self._text_only = text_only
         self._text = ""
         self._reasoning = ""
         self._calls: dict[int, _OpenCall] = {}
@@ -127,6 +129,8 @@ class StreamedChat:
     def __call__(self, piece: Delta | Completion) -> ChatResponse | None:
         """The response to show; None for a piece that shows nothing."""
         if isinstance(piece, Completion):
+            if self._text_only:
+                refuse_unfinished_thought(piece)
             response = chat_response(piece, single_call=self._single_call)
             response.delta = ""
             return response

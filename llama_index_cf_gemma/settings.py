@@ -64,15 +64,22 @@ class GemmaSettings(GemmaFields, FunctionCallingLLM):
     @override
     def metadata(self) -> LLMMetadata:
         """Window, output size and abilities. No I/O."""
-        default = MAX_TOKENS if self.thinking is False else MAX_TOKENS_THINKING
         return LLMMetadata(
             context_window=self.context_window,
-            num_output=self.max_tokens or default,
+            num_output=min(self._limit(), self.context_window - 1),
             is_chat_model=True,
             is_function_calling_model=True,
             model_name=self.model,
             system_role=MessageRole.SYSTEM,
         )
+
+    def _limit(self) -> int:
+        """The most tokens that a call asks for."""
+        options = self._options({})
+        body = {**options, **options.get("extra_body", {})}
+        thinking = body.get("thinking", body.get("chat_template_kwargs", {}).get("enable_thinking"))
+        default = MAX_TOKENS if thinking is False else MAX_TOKENS_THINKING
+        return int(body.get("max_tokens") or body.get("max_completion_tokens") or default)
 
     @override
     def to_payload(self) -> dict[str, Any]:

@@ -309,6 +309,13 @@ def test_nested_shapes_are_the_services_to_judge() -> None:
     assert body("hi", reasoning_effort="none")["reasoning_effort"] == "none"
 
 
+def test_a_server_of_ones_own_gets_no_limit_of_ours() -> None:
+    """Its window may be smaller than our default, which it would refuse; a caller's own limit goes out."""
+    own = Settings.resolve(base_url="http://127.0.0.1:1/v1", endpoint="chat_completions", environ={})
+    assert "max_tokens" not in json.loads(build(own, "hi", {}).body)
+    assert json.loads(build(own, "hi", {"max_tokens": 7}).body)["max_tokens"] == 7
+
+
 def _holed(**fields: Any) -> list[Body]:
     return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_url(picture()), **fields}}]}]
 
