@@ -8,9 +8,10 @@ print(tally.done, tally.failed, tally.cost)
 
 from __future__ import annotations
 
-from cf_gemma.bulk.errors import BadLines, BulkError, OutputExists, QueueHoldsRows
+from cf_gemma.bulk.errors import BulkError, OutputExists, QueueHoldsRows
 from cf_gemma.bulk.estimate import Estimate
 from cf_gemma.bulk.job import Bulk
+from cf_gemma.bulk.rows import BadLines
 from cf_gemma.bulk.tally import Tally
 
 __all__ = ["BadLines", "Bulk", "BulkError", "Estimate", "OutputExists", "QueueHoldsRows", "Tally"]

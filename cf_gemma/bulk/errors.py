@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 from cf_gemma.errors import GemmaError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
-
-    from cf_gemma.bulk.rows import BadRow
 
 
 class BulkError(GemmaError):
@@ -34,11 +31,3 @@ class QueueHoldsRows(BulkError):
             "pass mode='queue' to continue with them, or existing='overwrite' to start again"
         )
         self.path = path
-
-
-class BadLines(BulkError):
-    """A strict job has lines that can't be sent: `rows` names them."""
-
-    def __init__(self, rows: Sequence[BadRow]) -> None:
-        super().__init__(f"{len(rows):,} bad lines, nothing was sent; line {rows[0].line}: {rows[0].error.message}")
-        self.rows = rows

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cf_gemma.bulk.errors import BadLines, BulkError, OutputExists, QueueHoldsRows
+from cf_gemma.bulk.errors import BulkError, OutputExists, QueueHoldsRows
 from cf_gemma.bulk.estimate import Estimate, estimate
 from cf_gemma.bulk.forms import FORMS, form_of
 from cf_gemma.bulk.live import LiveRun
@@ -16,7 +16,7 @@ from cf_gemma.bulk.output import Output, drop_failures, in_order
 from cf_gemma.bulk.pending import checked, pending, unique
 from cf_gemma.bulk.queued import QueuedRun
 from cf_gemma.bulk.receipts import Receipts
-from cf_gemma.bulk.rows import BadRow, Rows
+from cf_gemma.bulk.rows import BadLines, BadRow, Rows
 from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.bulk.tally import Tally
 from cf_gemma.bulk.template import Template

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
+from cf_gemma.bulk.errors import BulkError
 from cf_gemma.bulk.forms import form_of, options_of
 from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.errors import GemmaError, InvalidRequest
@@ -15,7 +16,7 @@ from cf_gemma.request.images import image_part
 from cf_gemma.request.parameters import merged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from cf_gemma.bulk.template import Template
@@ -53,6 +54,14 @@ class BadRow:
     def key(self) -> str:
         """What tells it from all other rows: the line, when there is no id."""
         return json.dumps(self.line if self.id is None else self.id)
+
+
+class BadLines(BulkError):
+    """A strict job has lines that can't be sent: `rows` names them."""
+
+    def __init__(self, rows: Sequence[BadRow]) -> None:
+        super().__init__(f"{len(rows):,} bad lines, nothing was sent; line {rows[0].line}: {rows[0].error.message}")
+        self.rows = rows
 
 
 class Rows:
