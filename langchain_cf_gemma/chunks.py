@@ -209,7 +209,8 @@ def breaking_suffix(arguments: str) -> str:
     Core repairs cut JSON, so `{"path": "/home/an` would become a valid call with half an argument. It doesn't repair a
     bracket that was never opened.
     """
-    return next(suffix for suffix in ("", "]", "}", '"]', '"}', '""]', '""}') if not _accepted(arguments + suffix))
+    endings = ("", "]", "}", '"]', '"}', '""]', '""}')
+    return next((ending for ending in endings if not _accepted(arguments + ending)), "]")
 
 
 def _accepted(arguments: str) -> bool:
