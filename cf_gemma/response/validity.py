@@ -13,7 +13,8 @@ from pydantic_core import to_json
 
 from cf_gemma.completion import InvalidToolCall, ToolCall
 from cf_gemma.jsonobject import as_object
-from cf_gemma.response.fitting import bent_back, fits
+from cf_gemma.request.fitting import fits
+from cf_gemma.response.bending import bent_back
 from cf_gemma.response.notation import QUOTE
 
 if TYPE_CHECKING:

@@ -1,7 +1,5 @@
 """Where LlamaIndex takes the text alone, an answer that thinking left without one is an error."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,4 @@
-"""Whether arguments fit a tool's schema, and what they were before a server's parser bent them. Pure.
-
-Only what types, enums, required fields and references say is looked at; all else of a schema is the tool's to check.
-"""
+"""What arguments were before a server's parser bent them: texts that stand for a number, a truth value, null. Pure."""
 
 from __future__ import annotations
 
@@ -13,35 +10,6 @@ from cf_gemma.jsonobject import as_object
 _LEVELS: Final = 100
 _INTEGER: Final = re.compile(r"-?\d+")
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
-_KINDS: Final[dict[str, tuple[type, ...]]] = {
-    "string": (str,),
-    "boolean": (bool,),
-    "integer": (int,),
-    "number": (int, float),
-    "array": (list,),
-    "object": (dict,),
-    "null": (type(None),),
-}
-
-
-def fits(value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, levels: int = _LEVELS) -> bool:
-    """Whether a value is what the schema says, as far as it is looked at."""
-    root = schema if root is None else root
-    schema = _resolved(schema, root)
-    if levels == 0 or not schema:
-        return True
-    if (options := schema.get("anyOf") or schema.get("oneOf")) and not any(
-        fits(value, as_object(option) or {}, root, levels - 1) for option in options
-    ):
-        return False
-    if "const" in schema and value != schema["const"]:
-        return False
-    if (enum := schema.get("enum")) is not None and value not in enum:
-        return False
-    types = types_of(schema)
-    if types and not any(_is(value, kind) for kind in types):
-        return False
-    return _members_fit(value, schema, root, levels)
 
 
 def bent_back(value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, levels: int = _LEVELS) -> Any:
@@ -67,7 +35,7 @@ def bent_back(value: Any, schema: dict[str, Any], root: dict[str, Any] | None = 
     }
 
 
-def types_of(schema: dict[str, Any]) -> tuple[str, ...]:
+def _types_of(schema: dict[str, Any]) -> tuple[str, ...]:
     """The types that a schema names; none when it names none."""
     named = schema.get("type")
     types = [named] if isinstance(named, str) else cast("list[str]", named) if isinstance(named, list) else []
@@ -77,7 +45,7 @@ def types_of(schema: dict[str, Any]) -> tuple[str, ...]:
 def _all_types(schema: dict[str, Any], root: dict[str, Any]) -> frozenset[str]:
     """All types that a value may be of; empty when anything may be."""
     options = [_resolved(as_object(one) or {}, root) for one in schema.get("anyOf") or schema.get("oneOf") or ()]
-    types = [types_of(one) for one in (options or [schema])]
+    types = [_types_of(one) for one in (options or [schema])]
     return frozenset(kind for each in types for kind in each) if all(types) else frozenset()
 
 
@@ -96,29 +64,6 @@ def _unbent(text: str, types: frozenset[str]) -> Any:
             return number
         return int(number) if number.is_integer() and abs(number) < 2**53 else text
     return text
-
-
-def _members_fit(value: Any, schema: dict[str, Any], root: dict[str, Any], levels: int) -> bool:
-    if isinstance(value, list):
-        items = as_object(schema.get("items"))
-        return items is None or all(fits(item, items, root, levels - 1) for item in cast("list[Any]", value))
-    fields = as_object(value)
-    if fields is None:
-        return True
-    if any(name not in fields for name in schema.get("required") or ()):
-        return False
-    properties = as_object(schema.get("properties")) or {}
-    return all(
-        fits(fields[name], as_object(one) or {}, root, levels - 1) for name, one in properties.items() if name in fields
-    )
-
-
-def _is(value: Any, kind: str) -> bool:
-    if isinstance(value, bool):
-        return kind == "boolean"
-    if kind == "integer" and isinstance(value, float):
-        return value.is_integer()
-    return isinstance(value, _KINDS.get(kind, (object,)))
 
 
 def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
