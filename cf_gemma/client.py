@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from typing_extensions import override
 
 from cf_gemma.request import remote_images
-from cf_gemma.request.closing import HeldText, together
+from cf_gemma.request.closing import HeldText, keeping, together
 from cf_gemma.request.http_request import build
 from cf_gemma.request.parameters import RULES, merged, unknown_setting
 from cf_gemma.settings import SETTING_NAMES, TIMEOUT, Settings
@@ -166,7 +166,8 @@ class Gemma(_Model["HttpClient"]):
             return completion
         if not request.closing.is_needed(completion):
             return request.closing.bare(completion)
-        return together(completion, self._transport.complete(self._last_request(request.closing, completion)))
+        with keeping(completion):
+            return together(completion, self._transport.complete(self._last_request(request.closing, completion)))
 
     def stream(
         self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]
@@ -189,9 +190,8 @@ class Gemma(_Model["HttpClient"]):
             for item in stream:
                 yield from held.passed(item)
         if held.unfit is not None:
-            with contextlib.closing(
-                self._transport.stream(self._last_request(closing, held.unfit, stream=True))
-            ) as last:
+            request = self._last_request(closing, held.unfit, stream=True)
+            with keeping(held.unfit), contextlib.closing(self._transport.stream(request)) as last:
                 for item in last:
                     yield held.joined(item)
 
@@ -249,7 +249,8 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
             return completion
         if not request.closing.is_needed(completion):
             return request.closing.bare(completion)
-        return together(completion, await transport.complete(self._last_request(request.closing, completion)))
+        with keeping(completion):
+            return together(completion, await transport.complete(self._last_request(request.closing, completion)))
 
     def stream(
         self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]
@@ -311,10 +312,11 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
         if held is None or held.unfit is None:
             return
         last = self._last_request(held.closing, held.unfit, stream=True)
-        async with await transport.answer(last) as exchange:
-            while items := await exchange.more():
-                for item in items:
-                    yield held.joined(item)
+        with keeping(held.unfit):
+            async with await transport.answer(last) as exchange:
+                while items := await exchange.more():
+                    for item in items:
+                        yield held.joined(item)
 
     async def _post(self, request: HttpRequest) -> dict[str, Any]:
         return await (await self._loaded()).post(request)

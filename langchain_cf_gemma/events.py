@@ -165,7 +165,9 @@ class _Call:
     finished: bool = False
 
     def args(self) -> dict[str, Any] | None:
-        """The arguments so far, once they are a whole object."""
+        """The arguments so far, once they are a whole object; not if the model's quote token may spoil them."""
+        if "<|" in self.arguments:
+            return None
         try:
             args = from_json(self.arguments, allow_inf_nan=False)
         except ValueError:

@@ -6,24 +6,25 @@ While tools may be called there is none: the schema stands in the prompt, and th
 
 from __future__ import annotations
 
-import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic_core import from_json
 
 from cf_gemma.completion import Completion, TextDelta, Usage
+from cf_gemma.errors import GemmaError
 from cf_gemma.request.fitting import fits
 from cf_gemma.request.schema_prompt import schema_of
+from cf_gemma.structured import unfenced
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from cf_gemma.completion import Delta
 
 ASK: Final = "Give this answer as the JSON that was asked for."
 
-_FENCE: Final = re.compile(r"\s*```\w*\n(.*)\n```\s*", re.DOTALL)
 _OF_TOOLS: Final = ("tools", "tool_choice", "parallel_tool_calls")
 
 
@@ -43,7 +44,7 @@ class Closing:
 
     def object_in(self, text: str) -> str | None:
         """The text of the object, without a code fence around it; None where there is none that fits."""
-        bare = match[1] if (match := _FENCE.fullmatch(text)) else text
+        bare = unfenced(text)
         try:
             value: object = from_json(bare, allow_inf_nan=False)
         except ValueError:
@@ -69,6 +70,16 @@ class Closing:
     def last_parameters(self) -> dict[str, Any]:
         """The call's parameters without tools, so that the grammar may hold."""
         return {name: value for name, value in self.parameters.items() if name not in _OF_TOOLS}
+
+
+@contextmanager
+def keeping(first: Completion | None) -> Generator[None]:
+    """An error of the closing request carries the first answer, unless it has something of its own."""
+    try:
+        yield
+    except GemmaError as error:
+        error.partial = error.partial or first
+        raise
 
 
 def together(first: Completion, last: Completion) -> Completion:

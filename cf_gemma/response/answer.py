@@ -91,10 +91,10 @@ class AnswerBuilder:
         if usage := chunk.get("usage"):
             self._meter.add(_object(usage, "usage"))
 
-    def close(self, deltas: list[Delta]) -> None:
-        """Puts what only the answer's end shows among `deltas`."""
+    def close(self, deltas: list[Delta], *, whole: bool = True) -> None:
+        """Puts what only the answer's end shows among `deltas`. `whole`: the service said that it is one."""
         for choice in self._choices.values():
-            choice.close(self._seed, deltas)
+            choice.close(self._seed, deltas, whole=whole)
 
     def completion(self, *, ended: bool = True) -> Completion:
         """The answer so far. `ended`: the service said that it is whole, so every choice has a finish reason."""
@@ -175,7 +175,7 @@ class _ChoiceBuilder:
             deltas += self._calls.feed(_entries(calls, message), seed)
         self._remarks(entry, message)
 
-    def close(self, seed: str, deltas: list[Delta]) -> None:
+    def close(self, seed: str, deltas: list[Delta], *, whole: bool) -> None:
         """Takes what was held back, and the reasoning for the answer where there is no other."""
         if self._closed:
             return
@@ -185,7 +185,7 @@ class _ChoiceBuilder:
                 self._take(piece, seed, deltas)
         reasoning = "".join(self._reasoning)
         answered = self._calls or "".join(self._text).strip()
-        if self.finish_reason in (None, "stop") and reasoning.strip() and not answered:
+        if whole and self.finish_reason in (None, "stop") and reasoning.strip() and not answered:
             # Servers file an answer without a thought under reasoning (SGLang 0.5.23; vLLM behind a tool result).
             self._take(Piece("text", reasoning), seed, deltas)
             self._extra[ANSWER_IN_REASONING] = True
@@ -242,7 +242,7 @@ def _call_entry(piece: Piece, index: int) -> dict[str, Any]:
         name, args = parse_call(piece.text)
         arguments = to_json(args).decode()
     except ValueError:
-        name, arguments = name_of(piece.text), piece.text
+        name, arguments = name_of(piece.text), f"<|tool_call>{piece.text}"
     return {"index": index, "function": {"name": name, "arguments": arguments}}
 
 

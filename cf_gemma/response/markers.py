@@ -62,6 +62,7 @@ class MarkerFilter:
         self._held = ""
         self._begun = kind == "reasoning"
         """Whether the text has begun, so that it can't begin with a thought any more."""
+        self._spoken: dict[str, bool] = {}
         self._titled = False
         """Whether the word at the beginning of a thought was taken off."""
         self._searched = 0
@@ -90,7 +91,7 @@ class MarkerFilter:
 
     def _advance(self, pieces: list[Piece], *, ended: bool) -> bool:
         """Takes one step through what is held; false when it must wait for more."""
-        if not self._held:
+        if not self._held and not (ended and self._state == "call"):
             return False
         if self._state == "call":
             return self._take_call(pieces, ended=ended)
@@ -182,7 +183,10 @@ class MarkerFilter:
         return None
 
     def _speaks_of(self, marker: str) -> bool:
-        return self._request is not None and marker.encode() in self._request.body
+        """Whether the request has the marker; looked for once, since a request may be large."""
+        if marker not in self._spoken:
+            self._spoken[marker] = self._request is not None and marker.encode() in self._request.body
+        return self._spoken[marker]
 
 
 def _certain(text: str) -> int:

@@ -77,8 +77,7 @@ class Streamed:
         except GemmaError as error:
             error.partial = self.partial()
             return _before(error, deltas)
-        if self.finished:
-            self._answer.close(deltas)
+        self._answer.close(deltas, whole=self.finished)
         return deltas
 
     def result(self) -> Completion:

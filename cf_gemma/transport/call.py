@@ -81,7 +81,7 @@ class Calls(Generic[AnyExchange]):
         raise NotImplementedError
 
     async def _drive(self, request: HttpRequest, perform: Callable[[Send], Awaitable[Outcome]]) -> Outcome:
-        async def step(step: Send | Sleep) -> Outcome | GemmaError | None:
+        async def carry_out(step: Send | Sleep) -> Outcome | GemmaError | None:
             if isinstance(step, Send):
                 try:
                     return await perform(step)
@@ -93,18 +93,20 @@ class Calls(Generic[AnyExchange]):
             return None
 
         flow: Flow[Outcome] = attempts(request, RetryPolicy.of(self._settings), waits.jitter, time.monotonic)
-        return await drive(flow, step)
+        return await drive(flow, carry_out)
 
     async def _begun(self, send: Send) -> AnyExchange:
         exchange = await self._received(send, partial(Reception.of_answer, send.request))
         if isinstance(exchange.first, Completion) and (lost := _lost(send, exchange.first)):
             await exchange.close()
+            lost.answer = exchange
             raise lost
         return exchange
 
     async def _whole(self, send: Send) -> Completion:
         completion: Completion = await _finished(await self._received(send, partial(Reception.of_answer, send.request)))
         if lost := _lost(send, completion):
+            lost.answer = completion
             raise lost
         return completion
 

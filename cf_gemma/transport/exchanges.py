@@ -63,6 +63,11 @@ class _Exchange:
         if not reader.finished:
             raise cut(error, reader, self._settings) from safe_cause(error)
 
+    def _release(self) -> None:
+        """Gives the place on the connections back, once."""
+        leave, self._leave = self._leave, _nothing
+        leave()
+
     def _count(self, error: BaseException | None) -> None:
         if isinstance(error, GemmaError):
             error.attempts = self._send.attempt
@@ -95,6 +100,8 @@ class SyncExchange(_Exchange):
             items, self._first = self._first, ()
             return items
         reading, chunks = self._reading, self._body.chunks
+        if reading.ended:
+            return ()
         try:
             while not reading.over():
                 chunk = next(chunks, None)
@@ -111,7 +118,7 @@ class SyncExchange(_Exchange):
     async def close(self) -> None:
         """Gives the connection up, or back."""
         self._body.close()
-        self._leave()
+        self._release()
 
     def __enter__(self) -> Self:
         return self
@@ -122,7 +129,7 @@ class SyncExchange(_Exchange):
             self._body.abandon()
         else:
             self._body.close()
-        self._leave()
+        self._release()
 
 
 class AsyncExchange(_Exchange):
@@ -154,6 +161,8 @@ class AsyncExchange(_Exchange):
             items, self._first = self._first, ()
             return items
         reading = self._reading
+        if reading.ended:
+            return ()
         try:
             while not reading.over():
                 if items := reading.feed(await self._next()):
@@ -171,7 +180,7 @@ class AsyncExchange(_Exchange):
         try:
             await self._response.aclose()
         finally:
-            self._leave()
+            self._release()
 
     async def __aenter__(self) -> Self:
         return self
@@ -186,3 +195,7 @@ class AsyncExchange(_Exchange):
             async with asyncio.timeout(DRAIN):
                 while True:
                     await self._next()
+
+
+def _nothing() -> None:
+    pass

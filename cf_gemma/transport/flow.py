@@ -35,6 +35,9 @@ class Send:
 class Unusable(GemmaError):
     """An answer with nothing in it, or whose calls were all broken on the way. `partial` is what came."""
 
+    answer: Any = None
+    """What the flow returns if there is no time for another attempt: the answer as it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
@@ -60,10 +63,10 @@ def attempts(
     attempt = 0
     begin = clock()
     previous: GemmaError | None = None
+    lost: Unusable | None = None
     while True:
         attempt += 1
-        insists = attempt <= policy.max_retries and not isinstance(previous, Unusable)
-        outcome = yield Send(request, attempt, insists)
+        outcome = yield Send(request, attempt, insists=lost is None and attempt <= policy.max_retries)
         if outcome is None:
             raise AssertionError("a Send was not answered")
         if not isinstance(outcome, GemmaError):
@@ -74,7 +77,12 @@ def attempts(
         else:
             wait = policy.wait(attempt, outcome, dice(), previous, repeatable=request.repeatable)
         if wait is None or policy.too_late(clock() - begin + wait):
+            if isinstance(outcome, Unusable):
+                return outcome.answer
+            if lost is not None and outcome.partial is None:
+                outcome.partial = lost.partial
             raise outcome
+        lost = outcome if isinstance(outcome, Unusable) else lost
         yield Sleep(wait, attempt, outcome)
         previous = outcome
 

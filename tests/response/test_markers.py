@@ -75,6 +75,12 @@ def test_a_cut_call_in_a_text_is_invalid() -> None:
     assert [(call.name, bool(call.error)) for call in choice.invalid_tool_calls] == [("add", True)]
 
 
+def test_a_call_that_is_cut_right_at_its_beginning() -> None:
+    """Nothing that the model said vanishes: a call of which only the marker came is an invalid one."""
+    choice, _ = answer("Let me see.<|tool_call>", reason="length")
+    assert (choice.text, len(choice.invalid_tool_calls), choice.tool_calls) == ("Let me see.", 1, ())
+
+
 def test_without_tools_there_are_no_calls() -> None:
     """Where no tool may be called, a text about calls is a text."""
     assert answer(CALL, tools={})[0].text == CALL

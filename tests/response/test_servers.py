@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cf_gemma.completion import Completion, ReasoningDelta, TextDelta
-from tests.servers.servers import CASES, Case
+from tests.engines_bytes.replays import CASES, Case
 
 THOUGHT = "The user wants the weather.\nStep 1: call it."
 PARIS = ("get_weather", {"city": "Paris", "days": 3})

@@ -9,8 +9,8 @@ import pytest
 from cf_gemma.errors import StreamTruncated
 from cf_gemma.request.http_request import HttpRequest
 from cf_gemma.response.stream import Streamed
+from tests.engines_bytes.replays import Case
 from tests.response.wire import sse
-from tests.servers.servers import Case
 
 if TYPE_CHECKING:
     from cf_gemma.completion import Choice

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cf_gemma.errors import BadRequest
-from tests.faultserver import END, FaultServer, chunk, error_reply, json_reply, stream_head
+from cf_gemma.errors import AuthenticationError, BadRequest
+from tests.faultserver import END, FaultServer, Wait, chunk, error_reply, json_reply, stream_head
 from tests.response.wire import sse, text_chunk
 
 if TYPE_CHECKING:
@@ -102,3 +102,31 @@ def test_an_image_that_nobody_sent(caller: Caller) -> None:
         pytest.raises(BadRequest, match="data:image/"),
     ):
         caller.chat(caller.model(server.url))
+
+
+def test_no_time_for_another_request(caller: Caller) -> None:
+    """Past the deadline the answer comes as it is, once, streamed or not: it is no error."""
+    empty = streamed({"choices": [{"delta": {"content": ""}, "finish_reason": "stop"}]})
+    alive = chunk(sse([{"usage": {"prompt_tokens": 1}}], done=False))
+    late = [stream_head(), alive, Wait(0.12), alive, Wait(0.12), *empty[1:]]
+    with FaultServer(late) as server:
+        model = caller.model(server.url, deadline=0.2)
+        assert caller.stream(model)[-1].text == ""
+        assert caller.chat(model).text == ""
+        assert len(server.requests) == 2
+
+
+def test_an_error_after_a_lost_answer_carries_it(caller: Caller) -> None:
+    """When the second request fails, what the first one brought is in the error."""
+    with FaultServer(lost(), [error_reply(401, 10000)]) as server:
+        with pytest.raises(AuthenticationError) as caught:
+            caller.chat(caller.model(server.url), tools=[TOOL])
+        assert caught.value.partial is not None
+        assert [call.name for call in caught.value.partial.invalid_tool_calls] == ["wipe"]
+
+
+def test_a_lost_answer_is_asked_for_again_only_once(caller: Caller) -> None:
+    """Also where the second request is refused for the moment and a third brings the same."""
+    with FaultServer(lost(), [error_reply(500)], lost()) as server:
+        assert caller.chat(caller.model(server.url, max_retries=5), tools=[TOOL]).invalid_tool_calls
+        assert len(server.requests) == 3

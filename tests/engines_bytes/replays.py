@@ -30,8 +30,7 @@ class Case:
     @property
     def path(self) -> Path:
         """The files' common beginning."""
-        behind = HERE / f"{self.server}.{self.name}"
-        return behind if behind.with_name(f"{behind.name}.json").exists() else HERE / self.server / self.name
+        return HERE / self.server / self.name
 
     def file(self, ending: str) -> bytes:
         """One of the files."""
@@ -65,4 +64,4 @@ CASES = [
     for server in ("vllm", "sglang")
     for path in sorted((HERE / server).glob("*.request.json"))
     for streamed in (False, True)
-] + [Case(server, "behind_tool_result", streamed) for server in ("vllm", "sglang") for streamed in (False, True)]
+]
