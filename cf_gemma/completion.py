@@ -196,7 +196,8 @@ class Completion:
         return completion
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as all else here is: there is one for each token, and a frozen one costs three times as much.
+@dataclass(slots=True)
 class TextDelta:
     """A piece of the answer's text."""
 
@@ -204,7 +205,7 @@ class TextDelta:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReasoningDelta:
     """A piece of the model's reasoning."""
 
@@ -212,7 +213,7 @@ class ReasoningDelta:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ToolCallDelta:
     """A piece of a tool call.
 

@@ -19,9 +19,9 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.utils.json import parse_partial_json
 
 from cf_gemma import Choice, Completion, InvalidToolCall, ReasoningDelta, TextDelta, ToolCall, Usage
+from cf_gemma.patterns import Pattern
 from cf_gemma.structured import FenceStripper
 from cf_gemma.structured import unfenced as without_fence
-from cf_gemma.twins import twin
 from langchain_cf_gemma.calls import CallOrder
 from langchain_cf_gemma.messages import reasoning_of
 from langchain_cf_gemma.translator import PROVIDER
@@ -65,9 +65,9 @@ class Chunks:
             return ()
         if isinstance(said, TextDelta):
             text = self._fence.feed(said.text) if self._fence else said.text
-            return (_copied(_TEXT, text),) if text else ()
+            return (_TEXT.made(text, {}, [], []),) if text else ()
         if isinstance(said, ReasoningDelta):
-            return (_copied(_REASONING, reasoning=said.text),)
+            return (_REASONING.made("", {"reasoning_content": said.text}, [], []),)
         return [_called(delta) for delta in self._calls.of(said)]
 
     def _end(self, completion: Completion) -> Iterator[ChatGenerationChunk]:
@@ -232,31 +232,37 @@ def _called(delta: ToolCallDelta) -> ChatGenerationChunk:
         return _chunk(tool_call_chunks=[call])
     # Core parses every piece, at the price of ten. Only one that begins an object can be, alone, a call's arguments.
     piece = invalid_tool_call(name=call["name"], args=call["args"], id=call["id"], error=None)
-    return _copied(_PIECE, calls=[call], invalid=[piece])
+    return _PIECE.made("", {}, [call], [piece])
 
 
-def _copied(
-    checked: ChatGenerationChunk,
-    content: str = "",
-    reasoning: str = "",
-    calls: list[ToolCallChunk] | None = None,
-    invalid: list[InvalidCall] | None = None,
-) -> ChatGenerationChunk:
-    """A chunk like a checked one with something else in it, at a third of the price of a new one."""
-    message = twin(
-        checked.message,
-        {
-            "content": content,
-            "additional_kwargs": {"reasoning_content": reasoning} if reasoning else {},
-            "response_metadata": {"model_provider": PROVIDER},
-            "tool_calls": [],
-            "invalid_tool_calls": invalid or [],
-            "tool_call_chunks": calls or [],
-        },
-    )
-    return twin(checked, {"text": content, "message": message})
+class _Copies:
+    """Of a checked chunk, with something else in them: at half the price of new ones."""
+
+    def __init__(self, checked: ChatGenerationChunk) -> None:
+        self._chunk = Pattern(checked)
+        self._message = Pattern(checked.message)
+
+    def made(
+        self,
+        content: str,
+        kwargs: dict[str, Any],
+        calls: list[ToolCallChunk],
+        invalid: list[InvalidCall],
+    ) -> ChatGenerationChunk:
+        """One with this content, `additional_kwargs` and calls."""
+        message = self._message.copy(
+            {
+                "content": content,
+                "additional_kwargs": kwargs,
+                "response_metadata": {"model_provider": PROVIDER},
+                "tool_calls": [],
+                "invalid_tool_calls": invalid,
+                "tool_call_chunks": calls,
+            }
+        )
+        return self._chunk.copy({"text": content, "message": message})
 
 
-_TEXT: Final = _chunk("x")
-_REASONING: Final = _chunk(additional_kwargs={"reasoning_content": "x"})
-_PIECE: Final = _chunk(tool_call_chunks=[tool_call_chunk(name=None, args="x", id=None, index=0)])
+_TEXT: Final = _Copies(_chunk("x"))
+_REASONING: Final = _Copies(_chunk(additional_kwargs={"reasoning_content": "x"}))
+_PIECE: Final = _Copies(_chunk(tool_call_chunks=[tool_call_chunk(name=None, args="x", id=None, index=0)]))

@@ -17,8 +17,8 @@ from llama_index.core.base.llms.types import (
 )
 
 from cf_gemma import Choice, Completion, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+from cf_gemma.patterns import Pattern
 from cf_gemma.structured import budget_exceeded
-from cf_gemma.twins import twin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -166,8 +166,8 @@ class StreamedChat:
             calls = self._calls.values()
             blocks += [_open_block(call) for call in calls]
             called = _call_dicts(calls)
-        message = twin(_CHECKED_MESSAGE, {"blocks": blocks, "additional_kwargs": called})
-        return ChatResponse(message=message, delta=text, raw=_chunk(delta), additional_kwargs=facts)
+        message = _MESSAGE.copy({"blocks": blocks, "additional_kwargs": called})
+        return _RESPONSE.copy({"message": message, "delta": text, "raw": _chunk(delta), "additional_kwargs": facts})
 
 
 class StreamedCompletion:
@@ -200,7 +200,7 @@ class StreamedCompletion:
 
 
 def _open_block(call: _OpenCall) -> ToolCallBlock:
-    return twin(_CHECKED_CALL, {"tool_call_id": call.id, "tool_name": call.name, "tool_kwargs": call.arguments})
+    return _CALL.copy({"tool_call_id": call.id, "tool_name": call.name, "tool_kwargs": call.arguments})
 
 
 def _chunk(delta: dict[str, Any]) -> dict[str, Any]:
@@ -240,5 +240,6 @@ def _logprob(entry: dict[str, Any]) -> LogProb:
     return LogProb(token=entry["token"], logprob=entry["logprob"], bytes=entry.get("bytes") or [])
 
 
-_CHECKED_MESSAGE: Final = ChatMessage(role=MessageRole.ASSISTANT, blocks=[], additional_kwargs={})
-_CHECKED_CALL: Final = ToolCallBlock(tool_call_id="", tool_name="", tool_kwargs="")
+_MESSAGE: Final = Pattern(ChatMessage(role=MessageRole.ASSISTANT, blocks=[], additional_kwargs={}))
+_RESPONSE: Final = Pattern(ChatResponse(message=ChatMessage(), delta="", raw={}, additional_kwargs={}))
+_CALL: Final = Pattern(ToolCallBlock(tool_call_id="", tool_name="", tool_kwargs=""))

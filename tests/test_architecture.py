@@ -21,7 +21,7 @@ ADAPTERS = ("langchain_cf_gemma", "llama_index_cf_gemma")
 FRAMEWORKS = ("langchain", "langchain_core", "llama_index", "langgraph", "langsmith", *ADAPTERS)
 PUBLIC_MODULES = tuple(
     f"cf_gemma.{name}"
-    for name in ("completion", "errors", "fields", "model", "secrecy", "settings", "structured", "twins")
+    for name in ("completion", "errors", "fields", "model", "secrecy", "settings", "structured", "patterns")
 )
 """What an adapter may import besides the names in `cf_gemma.__all__`."""
 

@@ -173,7 +173,10 @@ class _ChoiceBuilder:
         calls = message.get("tool_calls") or message.get("function_call")
         if calls:
             deltas += self._calls.feed(_entries(calls, message), seed)
-        self._remarks(entry, message)
+        get = entry.get
+        usual = _USUAL_CHOICE.issuperset(entry) and _KNOWN_MESSAGE.issuperset(message)
+        if not usual or get("finish_reason") or get("logprobs") or get("token_ids"):
+            self._remarks(entry, message)
 
     def close(self, seed: str, deltas: list[Delta], *, whole: bool) -> None:
         """Takes what was held back, and the reasoning for the answer where there is no other."""

@@ -10,6 +10,8 @@ from cf_gemma.completion import Usage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Combine = Callable[[list[tuple[float, int]]], float]
+
 _ABSURD: Final = 1e18
 """More than any count can be."""
 
@@ -42,19 +44,18 @@ class UsageMeter:
 
     def usage(self) -> Usage | None:
         """The whole answer's usage so far; None when none was reported."""
-        told = self._told()
         if self._total is None:
-            return told
+            return _combined(self._runs, self._combine) if self._runs else None
         total = _combined([_Run(self._total)], _added_up)
-        return replace(total, neurons=told.neurons) if told and total.neurons is None else total
+        if total.neurons is None and self._runs:
+            return replace(total, neurons=_over(self._runs, self._combine, "neurons"))
+        return total
 
-    def _told(self) -> Usage | None:
-        """What the chunks with choices report together."""
-        if not self._runs:
-            return None
-        # Increments count the prompt once, running totals again and again.
+    @property
+    def _combine(self) -> Combine:
+        """How the reports of chunks with choices go together: increments count the prompt once, totals each time."""
         counted = sum(run.length for run in self._runs if _count(run.report, "prompt_tokens"))
-        return _combined(self._runs, _added_up if counted <= 1 else _highest)
+        return _added_up if counted <= 1 else _highest
 
 
 class _Run:
@@ -75,21 +76,22 @@ def _highest(counts: list[tuple[float, int]]) -> float:
     return max(count for count, _ in counts)
 
 
-def _combined(runs: list[_Run], combine: Callable[[list[tuple[float, int]]], float]) -> Usage:
-    def over(name: str, group: str = "") -> float | None:
-        known = [(count, run.length) for run in runs if (count := _count(run.report, name, group)) is not None]
-        return combine(known) if known else None
-
-    prompt = int(over("prompt_tokens") or 0)
-    completion = int(over("completion_tokens") or 0)
+def _combined(runs: list[_Run], combine: Combine) -> Usage:
+    prompt = int(_over(runs, combine, "prompt_tokens") or 0)
+    completion = int(_over(runs, combine, "completion_tokens") or 0)
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
-        total_tokens=int(over("total_tokens") or prompt + completion),
-        cached_tokens=_whole(over("cached_tokens", "prompt_tokens_details")),
-        reasoning_tokens=_whole(over("reasoning_tokens", "completion_tokens_details")),
-        neurons=over("neurons"),
+        total_tokens=int(_over(runs, combine, "total_tokens") or prompt + completion),
+        cached_tokens=_whole(_over(runs, combine, "cached_tokens", "prompt_tokens_details")),
+        reasoning_tokens=_whole(_over(runs, combine, "reasoning_tokens", "completion_tokens_details")),
+        neurons=_over(runs, combine, "neurons"),
     )
+
+
+def _over(runs: list[_Run], combine: Combine, name: str, group: str = "") -> float | None:
+    known = [(count, run.length) for run in runs if (count := _count(run.report, name, group)) is not None]
+    return combine(known) if known else None
 
 
 def _count(report: dict[str, Any], name: str, group: str = "") -> float | None:
