@@ -21,7 +21,7 @@ from cf_gemma.errors import InvalidRequest, UnsupportedContent
 from llama_index_cf_gemma.calls import wire_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from llama_index.core.base.llms.types import BaseContentBlock, ChatMessage
 
@@ -83,7 +83,7 @@ class _Transcript:
     def assistant(self, message: ChatMessage) -> None:
         calls = wire_calls(message, first_number=self.calls_seen)
         self.calls_seen += len(calls)
-        content = _content(block for block in message.blocks if not isinstance(block, ToolCallBlock))
+        content = _content([block for block in message.blocks if not isinstance(block, ToolCallBlock)])
         turn: Wire = {"role": "assistant", "content": content}
         if calls:
             self.open_calls = [(call["id"], call["function"]["name"]) for call in calls]
@@ -120,8 +120,10 @@ def _sendable(block: BaseContentBlock) -> list[Wire]:
         return [{"type": "unsupported", "reason": error.message if isinstance(error, InvalidRequest) else str(error)}]
 
 
-def _content(blocks: Iterable[BaseContentBlock]) -> str | list[Wire]:
+def _content(blocks: Sequence[BaseContentBlock]) -> str | list[Wire]:
     """One text where there is nothing but text, joined as `ChatMessage.content` joins it; else the parts."""
+    if len(blocks) == 1 and isinstance(block := blocks[0], TextBlock):  # as most have
+        return block.text
     parts = [part for block in blocks for part in _sendable(block)]
     if all(part["type"] == "text" for part in parts):
         return "\n".join(part["text"] for part in parts)

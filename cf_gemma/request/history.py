@@ -27,15 +27,19 @@ def answered(turns: Sequence[Turn]) -> Iterator[Turn]:
 
     A call without a result gets one that says so. A result without a call becomes a user turn.
     """
-    run = _Run([])
+    run: _Run | None = None
     for turn in turns:
         if turn["role"] in ("tool", "function"):
+            run = run or _Run([])
             run.add(turn)
-        else:
+            continue
+        if run:
             yield from run.turns()
-            yield turn
-            run = _Run(turn.get("tool_calls", []) if turn["role"] == "assistant" else [])
-    yield from run.turns()
+        yield turn
+        calls = turn.get("tool_calls") if turn["role"] == "assistant" else None
+        run = _Run(calls) if calls else None
+    if run:
+        yield from run.turns()
 
 
 def thought(turns: list[Turn]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 
 from cf_gemma.errors import InvalidRequest, UnsupportedContent
 from cf_gemma.jsonobject import as_object
@@ -13,6 +13,7 @@ from cf_gemma.request import images
 from cf_gemma.request.history import answered, json_object, thought
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+_PLAIN: Final = ("system", "developer", "user", "assistant")
 
 _TAKES: Final = "Gemma 4 26B takes text and images (bytes, base64 or data: URLs)"
 _UNSUPPORTED: Final = {
@@ -45,7 +46,9 @@ def wire_messages(
     newest = _newest(listed)
     missing: list[str] = []
     given = [
-        _turn(message, f"messages[{place}]", missing if _is_past(message, place, newest) else None)
+        dict(message)
+        if _is_plain(message)
+        else _turn(message, f"messages[{place}]", missing if _is_past(message, place, newest) else None)
         for place, message in enumerate(listed)
     ]
     if left_out is not None:
@@ -86,6 +89,17 @@ def _listed(messages: object) -> Sequence[object]:
     if not messages:
         raise InvalidRequest("messages must not be empty")
     return cast("Sequence[object]", messages)
+
+
+def _is_plain(message: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a message is nothing but a text in somebody's name, as most are."""
+    turn: Any = message
+    return (
+        turn.__class__ is dict
+        and len(turn) == 2
+        and turn.get("role") in _PLAIN
+        and turn.get("content").__class__ is str
+    )
 
 
 def _turn(message: object, place: str, left_out: list[str] | None) -> dict[str, Any]:
