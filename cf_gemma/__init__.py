@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cf_gemma.version import __version__
 
 if TYPE_CHECKING:
+    from cf_gemma.budget import Budget, Spent
     from cf_gemma.client import AsyncGemma, Gemma
     from cf_gemma.completion import (
         Choice,
@@ -21,19 +22,23 @@ if TYPE_CHECKING:
         Usage,
     )
     from cf_gemma.errors import GemmaError
+    from cf_gemma.gateway import Gateway
     from cf_gemma.request.images import image_part
     from cf_gemma.request.parameters import Options
 
 __all__ = [
     "AsyncGemma",
+    "Budget",
     "Choice",
     "Completion",
     "Delta",
+    "Gateway",
     "Gemma",
     "GemmaError",
     "InvalidToolCall",
     "Options",
     "ReasoningDelta",
+    "Spent",
     "TextDelta",
     "ToolCall",
     "ToolCallDelta",
@@ -43,7 +48,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # so that type checkers and editors go by the imports above
-    _HOMES = ("errors", "request.parameters", "completion", "request.images", "client")
+    _HOMES = ("errors", "request.parameters", "completion", "request.images", "client", "budget", "gateway")
 
     def __getattr__(name: str) -> object:
         """Loads a public name, or a module, when it is first asked for: the command's help needs none."""

@@ -8,14 +8,16 @@ import logging
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 from typing_extensions import override
 
+from cf_gemma.errors import ConfigurationError
+from cf_gemma.model import MODEL
 from cf_gemma.request import remote_images
 from cf_gemma.request.closing import HeldText, keeping, together
 from cf_gemma.request.http_request import build
-from cf_gemma.request.parameters import RULES, merged, unknown_setting
+from cf_gemma.request.parameters import LIMITS, RULES, merged, unknown_setting
 from cf_gemma.settings import SETTING_NAMES, TIMEOUT, Settings
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from cf_gemma.budget import Budget
     from cf_gemma.completion import Completion, Delta
+    from cf_gemma.gateway import Gateway
     from cf_gemma.queue.batch import AsyncBatch, Batch
     from cf_gemma.request.closing import Closing
     from cf_gemma.request.http_request import HttpRequest
@@ -38,6 +42,8 @@ AnyHttpClient = TypeVar("AnyHttpClient")
 
 _log = logging.getLogger("cf_gemma")
 
+_CHECK: Final[Options] = {"max_tokens": 1, "thinking": False, "n": 1, "tools": [], "response_format": None}
+
 
 class _Model(Generic[AnyHttpClient]):
     """What both clients share: checked settings and parameters, and requests made of them."""
@@ -49,7 +55,7 @@ class _Model(Generic[AnyHttpClient]):
         *,
         base_url: str | None = None,
         endpoint: Endpoint = "run",
-        gateway: str | None = None,
+        gateway: str | Gateway | None = None,
         session_affinity: str | None = None,
         timeout: Timeout = TIMEOUT,
         max_retries: int = 2,
@@ -59,8 +65,10 @@ class _Model(Generic[AnyHttpClient]):
         readable_tools: bool = True,
         schema_in_prompt: bool = True,
         deadline: float | None = None,
+        budget: Budget | None = None,
+        validate: bool = False,
         http_client: AnyHttpClient | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[Options],  # pyright: ignore[reportGeneralTypeIssues] - session_affinity is of every call, or of one
     ) -> None:
         self.settings = Settings.resolve(
             account_id=account_id,
@@ -80,8 +88,14 @@ class _Model(Generic[AnyHttpClient]):
         for name in options.keys() - RULES:
             raise unknown_setting(type(self).__name__, name, (*SETTING_NAMES, "http_client", *RULES))
         self._options = merged(options)
-        self._http_client = http_client
+        self._http_client, self._budget = http_client, budget
         self._inlines = inline_image_urls
+        if validate:
+            self._validate()
+
+    def _validate(self) -> None:
+        """Checks the settings with the service."""
+        raise NotImplementedError
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -93,6 +107,7 @@ class _Model(Generic[AnyHttpClient]):
         client = object.__new__(type(self))
         client.settings = replace(self.settings, max_retries=max_retries)
         client._options, client._http_client, client._inlines = self._options, self._http_client, self._inlines
+        client._budget = self._budget
         return client
 
     def __copy__(self) -> Self:
@@ -112,11 +127,20 @@ class _Model(Generic[AnyHttpClient]):
         request = build(self.settings, messages, merged(self._options, options), prompt=prompt, stream=stream)
         if request.left_out:
             _log.debug("not sent, since it can't be, and is past: %s", "; ".join(request.left_out))
-        return request
+        return self._billed(request, options)
+
+    def _billed(self, request: HttpRequest, options: Mapping[str, Any]) -> HttpRequest:
+        if self._budget is None:
+            return request
+        named = {**self._options, **options}
+        limit = next((named[name] for name in LIMITS if named.get(name)), None)
+        return replace(request, bill=self._budget.bill(named.get("model") or MODEL, request.prompt_tokens, limit))
 
     def _last_request(self, closing: Closing, completion: Completion, *, stream: bool | None = None) -> HttpRequest:
         """The request for the object, where the answer was another text."""
-        return build(self.settings, closing.last_messages(completion.text), closing.last_parameters(), stream=stream)
+        parameters = closing.last_parameters()
+        request = build(self.settings, closing.last_messages(completion.text), parameters, stream=stream)
+        return self._billed(request, parameters)
 
 
 class Gemma(_Model["HttpClient"]):
@@ -133,7 +157,7 @@ class Gemma(_Model["HttpClient"]):
             CF_AI_API_TOKEN.
         base_url: API root, https, or http on loopback; default CLOUDFLARE_BASE_URL, then Cloudflare's.
         endpoint: "run" (native) or "chat_completions" (OpenAI's shape).
-        gateway: Name of an AI Gateway to go through.
+        gateway: An AI Gateway to go through: its name, or a `Gateway` with settings for each request.
         session_affinity: Any id; requests that share it go to one machine, whose prompt cache they share.
         timeout: Seconds of silence before a call is given up, default 120 (and 5 to connect); a pair (connect,
             silence); None for no limit.
@@ -150,6 +174,8 @@ class Gemma(_Model["HttpClient"]):
             alone binds the model without a word to it.
         deadline: Seconds from the beginning of a call in which an attempt may begin, waits included; None for no limit.
             An attempt that has begun isn't cut, but given up after a silence of `timeout`, or of this if it is less.
+        budget: A `Budget` that the calls of this client count for; any number of clients and models may share one.
+        validate: Whether to `check()` at once, so that a wrong token, account or model is an error here.
         http_client: An `httpx.Client` to use instead of our own; it stays yours to close.
         **options: Parameters of every call, see `Options`; those of a call come before them.
 
@@ -157,6 +183,14 @@ class Gemma(_Model["HttpClient"]):
         ConfigurationError: A setting is missing, malformed or unknown.
         InvalidRequest: A parameter is out of range.
     """
+
+    def check(self, model: str | None = None) -> None:
+        """Asks for one token, and raises what is wrong with the token, the account, the model or the way there."""
+        self.chat("Hi", **{**_CHECK, "model": model})
+
+    @override
+    def _validate(self) -> None:
+        self.check()
 
     def chat(self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]) -> Completion:
         """The whole answer. Raises a subclass of GemmaError, before anything is sent for what can't be."""
@@ -238,6 +272,14 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
     `http_client` is an `httpx.AsyncClient`.
     """
 
+    async def check(self, model: str | None = None) -> None:
+        """Asks for one token, and raises what is wrong with the token, the account, the model or the way there."""
+        await self.chat("Hi", **{**_CHECK, "model": model})
+
+    @override
+    def _validate(self) -> None:
+        raise ConfigurationError("validate: a constructor can't wait for the service; await check() instead")
+
     async def chat(
         self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]
     ) -> Completion:
@@ -304,15 +346,16 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
         if request is None:
             request = await self._unblocked_request(messages, prompt, options, stream=True)
         held = HeldText(request.closing) if request.closing else None
-        async with await transport.answer(request) as exchange:
-            while items := await exchange.more():
-                for item in items:
-                    for passed in held.passed(item) if held else (item,):
-                        yield passed
+        with request.bill:
+            async with await transport.answer(request) as exchange:
+                while items := await exchange.more():
+                    for item in items:
+                        for passed in held.passed(item) if held else (item,):
+                            yield passed
         if held is None or held.unfit is None:
             return
         last = self._last_request(held.closing, held.unfit, stream=True)
-        with keeping(held.unfit):
+        with keeping(held.unfit), last.bill:
             async with await transport.answer(last) as exchange:
                 while items := await exchange.more():
                     for item in items:

@@ -177,6 +177,12 @@ class Completion:
         return choice.finish_reason == "length" and bool(choice.reasoning) and not answered
 
     @property
+    def gateway(self) -> dict[str, str]:
+        """What an AI Gateway said: `log_id`, `cache_status`, `step`, `model`, `provider`…; {} without one."""
+        named = {name.removeprefix("cf-aig-"): value for name, value in self.headers.items() if "cf-aig-" in name}
+        return {name.replace("-", "_"): value for name, value in named.items()}
+
+    @property
     def request_id(self) -> str | None:
         """The id to quote to Cloudflare: `cf-ai-req-id`, else `cf-ray`."""
         return self.headers.get("cf-ai-req-id") or self.headers.get("cf-ray")

@@ -4,6 +4,7 @@ GemmaError
 ├── ConfigurationError (ValueError)       a setting is missing or malformed; nothing was sent
 ├── InvalidRequest (ValueError)           a parameter or message can't be sent; nothing was sent
 │   └── UnsupportedContent                audio, video, PDF, an image the service won't take
+├── BudgetExceeded                        a call would pass the `Budget`; nothing was sent
 ├── ConnectionFailed (ConnectionError)    no usable answer came
 │   └── RequestTimeout (TimeoutError)     connecting, sending or waiting took too long
 ├── StreamError                           an answer began and did not end
@@ -122,6 +123,10 @@ class InvalidRequest(GemmaError, ValueError):
 
 class UnsupportedContent(InvalidRequest):
     """A kind of content that this model or service doesn't take."""
+
+
+class BudgetExceeded(GemmaError):
+    """A call may cost more than is left of its `Budget`. Raised before any I/O."""
 
 
 class ConnectionFailed(GemmaError, ConnectionError):

@@ -15,8 +15,10 @@ from pydantic import (
     field_validator,
 )
 
+from cf_gemma.budget import Budget
 from cf_gemma.client import AsyncGemma, Gemma
 from cf_gemma.errors import ConfigurationError, GemmaError
+from cf_gemma.gateway import Gateway
 from cf_gemma.model import MODEL
 from cf_gemma.request.parameters import unknown_setting
 from cf_gemma.settings import OPTION_NAMES, SETTING_NAMES, TIMEOUT, Endpoint, Timeout
@@ -32,7 +34,7 @@ class GemmaFields(BaseModel):
     A mixin for a framework's own base class. The same mistake raises the same error as in `Gemma`.
     """
 
-    model_config = ConfigDict(populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(populate_by_name=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
 
     model: str = Field(default=MODEL, validation_alias=AliasChoices("model", "model_name"))
     """Workers AI's model id."""
@@ -44,8 +46,10 @@ class GemmaFields(BaseModel):
     """Root of the API; else `CLOUDFLARE_BASE_URL`, else Cloudflare's. Plain http only for loopback."""
     endpoint: Endpoint = "run"
     """Which of the service's two routes to use; other servers of the same weights have `chat_completions` only."""
-    gateway: str | None = None
-    """Name of the AI Gateway to go through."""
+    gateway: str | Gateway | None = None
+    """The AI Gateway to go through: its name, or a `Gateway` with settings for each request."""
+    budget: Budget | None = Field(default=None, exclude=True, repr=False)
+    """What calls may cost together, with those of any number of other models."""
     session_affinity: str | None = None
     """Any id; calls with the same one reach the same machine, whose prefix cache they share."""
     timeout: Timeout = Field(default=TIMEOUT, validation_alias=AliasChoices("timeout", "request_timeout"))
@@ -94,12 +98,17 @@ class GemmaFields(BaseModel):
     extra_body: dict[str, Any] | None = Field(default=None, validation_alias=AliasChoices("extra_body", "model_kwargs"))
     """Fields to add to the request's body as they are."""
 
+    if TYPE_CHECKING:  # no field, since it is of the moment in which a model is made
+        validated: bool = Field(default=False, alias="validate")
+        """Whether to ask for one token first, so that a wrong token, account or model is an error at once."""
+
     _gemma: Gemma | None = PrivateAttr(default=None)
     _async_gemma: AsyncGemma | None = PrivateAttr(default=None)
 
     if not TYPE_CHECKING:  # Type checkers derive the signature from the fields.
 
         def __init__(self, **arguments: Any) -> None:
+            validate = arguments.pop("validate", False)
             _check_names(type(self), arguments)
             # A framework's standard arguments may bring an api_key along; pydantic takes one of the two names only.
             arguments.pop("api_token" if arguments.get("api_token") is None else "api_key", None)
@@ -107,6 +116,8 @@ class GemmaFields(BaseModel):
                 super().__init__(**arguments)
             except ValidationError as error:
                 raise _as_gemma_says(error, arguments) from None
+            if validate:
+                self.client.check(self.model)
 
         def __setattr__(self, name: str, value: Any) -> None:
             if name == "api_token" and isinstance(value, str):

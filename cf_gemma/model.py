@@ -48,5 +48,8 @@ IMAGE_SHORTEST_SIDE: Final = 10
 IMAGE_LONGEST_SIDE: Final = 1_024
 """Pixels. Our limit: more brings no more image tokens, and see IMAGE_BYTES."""
 
+IMAGE_TOKENS: Final = 280
+"""An image at the model's default resolution (model card, 2026-11)."""
+
 IMAGE_BYTES: Final = 400_000
 """Bytes. Our limit: the edge counts base64 as text, four characters a token, against the window (captured, 2026-07)."""

@@ -19,6 +19,8 @@ from cf_gemma.version import __version__
 if TYPE_CHECKING:
     from typing import Self
 
+    from cf_gemma.gateway import Gateway
+
 Endpoint = Literal["run", "chat_completions"]
 Timeout = float | tuple[float, float] | None
 
@@ -38,6 +40,7 @@ SETTING_NAMES: Final = (
     "endpoint",
     "gateway",
     "session_affinity",
+    "budget",
     "timeout",
     "max_retries",
     "deadline",
@@ -116,7 +119,7 @@ class Settings:
         api_token: str | SecretStr | None = None,
         base_url: str | None = None,
         endpoint: str = "run",
-        gateway: str | None = None,
+        gateway: str | Gateway | None = None,
         session_affinity: str | None = None,
         timeout: Timeout = TIMEOUT,
         max_retries: int = 2,
@@ -192,7 +195,7 @@ def checked_headers(headers: Mapping[str, str] | None, setting: str) -> dict[str
 
 def _headers(
     token: SecretStr | None,
-    gateway: str | None,
+    gateway: str | Gateway | None,
     session_affinity: str | None,
     default_headers: Mapping[str, str] | None,
 ) -> dict[str, str]:
@@ -205,14 +208,25 @@ def _headers(
     if token is not None:
         headers["authorization"] = f"Bearer {token.get_secret_value()}"
     if gateway is not None:
-        if not _matches(_GATEWAY, gateway):
-            raise ConfigurationError("gateway must be the name of an AI Gateway: letters, digits, - and _, 64 at most")
-        headers["cf-aig-gateway-id"] = gateway
-    if session_affinity is not None:
-        if not _matches(_VISIBLE, session_affinity) or len(session_affinity) > 256:
-            raise ConfigurationError("session_affinity must be printable ASCII without spaces, 256 characters at most")
-        headers["x-session-affinity"] = session_affinity
-    return headers
+        headers |= _gateway_headers(gateway)
+    return headers | affinity_header(session_affinity)
+
+
+def affinity_header(session_affinity: str | None) -> dict[str, str]:
+    """The header that sends requests with the same id to the same machine."""
+    if session_affinity is None:
+        return {}
+    if not _matches(_VISIBLE, session_affinity) or len(session_affinity) > 256:
+        raise ConfigurationError("session_affinity must be printable ASCII without spaces, 256 characters at most")
+    return {"x-session-affinity": session_affinity}
+
+
+def _gateway_headers(gateway: str | Gateway) -> dict[str, str]:
+    if not isinstance(gateway, str):
+        return gateway.headers
+    if not _matches(_GATEWAY, gateway):
+        raise ConfigurationError("gateway must be the name of an AI Gateway: letters, digits, - and _, 64 at most")
+    return {"cf-aig-gateway-id": gateway}
 
 
 def _first(variables: tuple[str, ...], environ: Mapping[str, str]) -> str | None:

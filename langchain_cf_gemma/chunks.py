@@ -184,6 +184,7 @@ def response_metadata(completion: Completion, choice: Choice, model: str) -> dic
         "created": completion.created or None,
         "request_id": completion.request_id,
         "headers": completion.headers,
+        "gateway": completion.gateway,
         "logprobs": choice.logprobs,
     }
     if usage:

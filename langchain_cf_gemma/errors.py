@@ -161,6 +161,10 @@ class ServerError(ApiError, core.ServerError, langchain.ModelAPIError):
     """5xx: the service or the edge failed."""
 
 
+class BudgetExceeded(GemmaError, core.BudgetExceeded):
+    """A call may cost more than is left of its `Budget`; nothing was sent."""
+
+
 class ReasoningBudgetExceeded(GemmaError, core.ReasoningBudgetExceeded):
     """Thinking used up `max_tokens` before the answer began."""
 

@@ -10,12 +10,12 @@ from typing_extensions import override
 
 from cf_gemma import Gemma, __version__
 from cf_gemma.fields import GemmaFields
+from cf_gemma.tokens import estimate, estimate_request
 from langchain_cf_gemma.arguments import call_options, refuse_secrets
 from langchain_cf_gemma.chunks import combined_usage
 from langchain_cf_gemma.errors import as_langchain
 from langchain_cf_gemma.messages import to_wire
 from langchain_cf_gemma.profile import PROFILES
-from langchain_cf_gemma.tokens import estimate, estimate_request
 from langchain_cf_gemma.tools import to_tools
 from langchain_cf_gemma.translator import PROVIDER
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cf_gemma import Options
 
 _HTTP_CLIENTS: Final = ("http_client", "http_async_client")
-_PROCESS_BOUND: Final = (*_HTTP_CLIENTS, "rate_limiter", "callbacks", "cache")
+_PROCESS_BOUND: Final = (*_HTTP_CLIENTS, "rate_limiter", "callbacks", "cache", "budget")
 """Fields that a deep copy shares: they have locks and sockets, or are there to be shared."""
 
 
@@ -84,7 +84,7 @@ class ConfiguredGemma(GemmaFields, BaseChatModel):
     def __getstate__(self) -> dict[Any, Any]:
         """Everything but what is bound to this process, and what is secret: it is given again on loading."""
         state = super().__getstate__()
-        fields = {**state["__dict__"], **dict.fromkeys(("api_token", "default_headers", *_HTTP_CLIENTS))}
+        fields = {**state["__dict__"], **dict.fromkeys(("api_token", "default_headers", "budget", *_HTTP_CLIENTS))}
         private: dict[str, Any] = {**(state["__pydantic_private__"] or {}), "_gemma": None, "_async_gemma": None}
         return {**state, "__dict__": fields, "__pydantic_private__": private}
 
@@ -159,7 +159,7 @@ class ConfiguredGemma(GemmaFields, BaseChatModel):
 
     @override
     def get_num_tokens(self, text: str) -> int:
-        """An estimate without a tokenizer: see `langchain_cf_gemma.tokens`."""
+        """An estimate without a tokenizer: see `cf_gemma.tokens`."""
         return super().get_num_tokens(text) if self.custom_get_token_ids else estimate(text)
 
     @override

@@ -221,6 +221,7 @@ def _facts(completion: Completion) -> dict[str, Any]:
         "model": completion.model,
         "request_id": completion.request_id,
         "headers": dict(completion.headers),
+        "gateway": completion.gateway,
     }
     if completion.usage is not None:
         facts |= {name: getattr(completion.usage, name) for name in USAGE}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _FROZEN: Final = frozenset({*SETTING_NAMES, "http_client", "async_http_client"})
 
-PROCESS_BOUND: Final = frozenset({"callback_manager", "rate_limiter", "http_client", "async_http_client"})
+PROCESS_BOUND: Final = frozenset({"callback_manager", "rate_limiter", "http_client", "async_http_client", "budget"})
 """Fields that a copy shares and a pickle leaves out."""
 
 

@@ -21,11 +21,22 @@ ADAPTERS = ("langchain_cf_gemma", "llama_index_cf_gemma")
 FRAMEWORKS = ("langchain", "langchain_core", "llama_index", "langgraph", "langsmith", *ADAPTERS)
 PUBLIC_MODULES = tuple(
     f"cf_gemma.{name}"
-    for name in ("completion", "errors", "fields", "model", "secrecy", "settings", "structured", "patterns")
+    for name in (
+        "budget",
+        "completion",
+        "errors",
+        "fields",
+        "model",
+        "secrecy",
+        "settings",
+        "structured",
+        "patterns",
+        "tokens",
+    )
 )
 """What an adapter may import besides the names in `cf_gemma.__all__`."""
 
-NETWORK = ("client", "fields", "queue.batch")
+NETWORK = ("budget", "client", "fields", "queue.batch")
 """The modules of the core outside the transport that lead to sockets, threads, clocks or dice. All others are pure."""
 
 ROOMS = ("request", "response", "transport", "queue")
@@ -127,7 +138,7 @@ def test_rooms_import_downwards(room: str, path: Path) -> None:
     assert broken(path, *above, "cf_gemma.client", "cf_gemma.fields", "cf_gemma.bulk") == []
 
 
-@pytest.mark.parametrize("path", [path for path in TOP if path.stem not in ("client", "fields")], ids=name)
+@pytest.mark.parametrize("path", [path for path in TOP if path.stem not in ("budget", "client", "fields")], ids=name)
 def test_what_everybody_may_know_knows_no_room(path: Path) -> None:
     """Completions, errors, settings and the like stand below the rooms."""
     assert broken(path, *(f"cf_gemma.{room}" for room in ROOMS)) == []

@@ -10,12 +10,14 @@ from pydantic_core import from_json, to_json
 from cf_gemma.errors import InvalidRequest
 from cf_gemma.jsonobject import as_object
 from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
+from cf_gemma.request.bill import FREE, Bill
 from cf_gemma.request.closing import Closing
 from cf_gemma.request.messages import wire_messages
 from cf_gemma.request.parameters import LIMITS
 from cf_gemma.request.schema_prompt import set_schema
 from cf_gemma.request.tools import forced_name, set_tools
-from cf_gemma.settings import Settings, checked_headers
+from cf_gemma.settings import Settings, affinity_header, checked_headers
+from cf_gemma.tokens import estimate, estimate_request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +41,7 @@ _NOT_JSON: Final = (
     "the request can't be written as JSON: look for NaN, infinity, half a surrogate pair, or a Python object"
 )
 
-_OURS: Final = ("thinking", "extra_body", "extra_headers", "model")
+_OURS: Final = ("thinking", "extra_body", "extra_headers", "session_affinity", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,19 @@ class HttpRequest:
     """A line for each thing in the conversation's past that the model doesn't take, and that isn't sent."""
     closing: Closing | None = None
     """What to do with an answer that should be an object, but was free to be a call."""
+    bill: Bill = FREE
+    """What it may cost, and who wants to know what it has cost."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """About how many tokens the prompt has, tools and pictures included."""
+        body: dict[str, Any] = from_json(self.body)
+        return estimate(body.get("prompt", "")) + estimate_request(body.get("messages", ()), body.get("tools", ()))
+
+    @property
+    def retried_by_gateway(self) -> bool:
+        """Whether an AI Gateway sends it again, so that what it gives up was tried often enough."""
+        return self.headers.get("cf-aig-max-attempts", "1") != "1"
 
     def unstreamed(self) -> HttpRequest:
         """The same request, for an answer in one piece."""
@@ -124,7 +139,7 @@ def build(
     body.update(extra)
     return HttpRequest(
         url=url,
-        headers={**settings.headers, **checked_headers(parameters.get("extra_headers"), "extra_headers")},
+        headers=_headers(settings, parameters),
         body=_whole(body, pictures) if limited else _within_window(body, pictures),
         stream=stream,
         requires_call=_requires_call(body),
@@ -134,6 +149,11 @@ def build(
         left_out=tuple(left_out),
         closing=closing,
     )
+
+
+def _headers(settings: Settings, parameters: Mapping[str, Any]) -> dict[str, str]:
+    extra = checked_headers(parameters.get("extra_headers"), "extra_headers")
+    return {**settings.headers, **affinity_header(parameters.get("session_affinity")), **extra}
 
 
 def _input(

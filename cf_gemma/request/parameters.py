@@ -81,9 +81,9 @@ class Options(TypedDict, total=False):
     """Parameters of one call. None means the same as leaving the parameter out.
 
     Names, types and ranges: the model's published input schema (cloudflare-docs, gemma-4-26b-a4b-it, 2026-11), which
-    the service checks the nested objects against. `thinking`, `extra_body` and `extra_headers` are ours: whether to
-    reason first (by default yes, except for structured output), fields that the schema doesn't have, and headers of
-    this call only, such as `cf-aig-cache-ttl`.
+    the service checks the nested objects against. `thinking`, `extra_body`, `extra_headers` and
+    `session_affinity` are ours: whether to reason first (by default yes, except for structured output), fields that the
+    schema doesn't have, headers of this call only, and the id of the conversation that it belongs to.
     """
 
     temperature: Annotated[float | None, _number(0, 2)]
@@ -119,6 +119,7 @@ class Options(TypedDict, total=False):
     thinking: Annotated[bool | None, _FLAG]
     extra_body: Annotated[dict[str, Any] | None, _OBJECT]
     extra_headers: Annotated[dict[str, str] | None, _OBJECT]
+    session_affinity: Annotated[str | None, _TEXT]
 
 
 RULES: Final[Mapping[str, Rule]] = {

@@ -41,7 +41,8 @@ class AsyncTransport(Calls[AsyncExchange]):
 
     async def complete(self, request: HttpRequest) -> Completion:
         """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
-        return await self._completion(request)
+        with request.bill:
+            return await self._completion(request)
 
     async def post(self, request: HttpRequest) -> dict[str, Any]:
         """The JSON object that comes back, where that is no answer of the model's."""

@@ -42,7 +42,8 @@ class SyncTransport(Calls[SyncExchange]):
 
     def complete(self, request: HttpRequest) -> Completion:
         """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
-        return now(self._completion(request))
+        with request.bill:
+            return now(self._completion(request))
 
     def post(self, request: HttpRequest) -> dict[str, Any]:
         """The JSON object that comes back, where that is no answer of the model's."""
@@ -50,7 +51,7 @@ class SyncTransport(Calls[SyncExchange]):
 
     def stream(self, request: HttpRequest) -> Generator[Delta | Completion, None, None]:
         """The answer's deltas, then the answer. Closing the generator closes the connection."""
-        with now(self.answer(request)) as exchange:
+        with request.bill, now(self.answer(request)) as exchange:
             while items := exchange.more():
                 yield from items
 

@@ -46,6 +46,7 @@ class _Exchange:
         self._send, self._settings = send, settings
         self._response, self._leave = response, leave
         self._first: Items = ()
+        self._over = False
         self.first: Any = None
         """The first thing that the answer says."""
 
@@ -64,9 +65,14 @@ class _Exchange:
             raise cut(error, reader, self._settings) from safe_cause(error)
 
     def _release(self) -> None:
-        """Gives the place on the connections back, once."""
-        leave, self._leave = self._leave, _nothing
-        leave()
+        """Gives the place on the connections back, and counts what was paid; once."""
+        if self._over:
+            return
+        self._over = True
+        self._leave()
+        bill = self._send.request.bill
+        if bill.counts and hasattr(self, "_reading") and (usage := self._reading.usage()) is not None:
+            bill.pay(usage)
 
     def _count(self, error: BaseException | None) -> None:
         if isinstance(error, GemmaError):
@@ -195,7 +201,3 @@ class AsyncExchange(_Exchange):
             async with asyncio.timeout(DRAIN):
                 while True:
                     await self._next()
-
-
-def _nothing() -> None:
-    pass

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cf_gemma.errors import STREAMS_NO_SCHEMA, GemmaError
+from cf_gemma.errors import STREAMS_NO_SCHEMA, ApiError, GemmaError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -76,6 +76,7 @@ def attempts(
             wait, request = 0.0, request.unstreamed()
         else:
             wait = policy.wait(attempt, outcome, dice(), previous, repeatable=request.repeatable)
+            wait = None if _tried_often_enough(outcome, request) else wait
         if wait is None or policy.too_late(clock() - begin + wait):
             if isinstance(outcome, Unusable):
                 return outcome.answer
@@ -90,6 +91,11 @@ def attempts(
 def _lost_in_a_stream(error: GemmaError, request: HttpRequest) -> bool:
     """Whether another attempt, in one piece, may bring what this one didn't."""
     return isinstance(error, Unusable) or (error.code == STREAMS_NO_SCHEMA and request.stream)
+
+
+def _tried_often_enough(error: GemmaError, request: HttpRequest) -> bool:
+    """Whether an AI Gateway, which has retries of its own, gave up."""
+    return request.retried_by_gateway and isinstance(error, ApiError)
 
 
 async def drive(

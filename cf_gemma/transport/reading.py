@@ -10,7 +10,7 @@ from cf_gemma.transport import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from cf_gemma.completion import Delta
+    from cf_gemma.completion import Delta, Usage
     from cf_gemma.response.reception import Reception
 
     Items = Iterable[Delta | Completion]
@@ -30,6 +30,7 @@ class Reading:
         """What a chunk says."""
         self.ended = False
         """Whether `end` was called: there is nothing more to come."""
+        self._completion: Completion | None = None
         self._timeout = timeout
         self._clock = clock
         self._since = clock()
@@ -49,6 +50,11 @@ class Reading:
             return True
         return reader.done
 
+    def usage(self) -> Usage | None:
+        """What was used, as far as it was reported."""
+        completion = self._completion or self.reception.reader.partial()
+        return completion.usage if completion is not None else None
+
     def end(self) -> Items:
         """What the end of the body says: the Completion, at least. Nothing the second time."""
         if self.ended:
@@ -60,6 +66,7 @@ class Reading:
         yield from self.reception.close()
         result = self.reception.result()
         if isinstance(result, Completion):
+            self._completion = result
             log.completed(result)
         yield result
 

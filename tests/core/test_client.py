@@ -156,6 +156,6 @@ def test_the_deadline_ends_the_attempts(caller: Caller) -> None:
 
 @pytest.mark.parametrize("model", [Gemma, AsyncGemma])
 def test_setting_names_are_complete(model: type[Any]) -> None:
-    """What adapters pass on is all that a client takes, but for an HTTP client and parameters of calls."""
-    arguments = inspect.signature(model).parameters.keys() - {"http_client", "options"}
+    """What adapters pass on is all that a client takes, but for an HTTP client, a check at the beginning, and parameters of calls."""
+    arguments = inspect.signature(model).parameters.keys() - {"http_client", "validate", "options"}
     assert arguments == set(SETTING_NAMES)

@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from cf_gemma.completion import Delta, ReasoningDelta, TextDelta, ToolCallDelta
 from cf_gemma.emulator.engines.logprobs import token_logprob
 from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
 from cf_gemma.emulator.engines.reply import Replies, Reply, Script, Text, kind_of, tokens
 from cf_gemma.emulator.faults import Fault, Refusal
+from cf_gemma.model import IMAGE_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -194,7 +195,7 @@ def count_prompt(request: ChatRequest) -> int:
 def _count_content(content: Any) -> int:
     if isinstance(content, list):
         parts = cast("list[dict[str, Any]]", content)
-        return sum(_count_content(part.get("text")) if "text" in part else _IMAGE_TOKENS for part in parts)
+        return sum(_count_content(part.get("text")) if "text" in part else IMAGE_TOKENS for part in parts)
     return len(tokens(content)) if isinstance(content, str) else 0
 
 
@@ -226,5 +227,4 @@ def _round_robin(streams: list[Iterator[Event]]) -> Iterator[Event]:
             waiting.append(stream)
 
 
-_IMAGE_TOKENS: Final = 280
 """The model card's default budget for an image."""

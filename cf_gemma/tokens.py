@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from cf_gemma.model import IMAGE_TOKENS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 BYTES_PER_TOKEN: Final = 4
 TURN_TOKENS: Final = 5
 """The marks around a turn, and its role."""
-IMAGE_TOKENS: Final = 280
-"""An image at the model's default resolution (model card, 2026-11)."""
 
 
 def estimate(text: str) -> int:
