@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.request.parameters import Options
     from cf_gemma.settings import Endpoint, Timeout
-    from cf_gemma.transport import AsyncHttpClient, AsyncTransport, HttpClient, SyncTransport
+    from cf_gemma.transport.http import AsyncHttpClient, AsyncTransport, HttpClient, SyncTransport
 
     Messages = str | Sequence[Mapping[str, Any]] | None
 
@@ -227,7 +227,7 @@ class Gemma(_Model["HttpClient"]):
     @cached_property
     def _transport(self) -> SyncTransport:
         # Here, so that importing this package doesn't load the HTTP library.
-        from cf_gemma.transport import SyncTransport
+        from cf_gemma.transport.http import SyncTransport
 
         return SyncTransport(self.settings, self._http_client)
 
@@ -331,6 +331,6 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
 
     @cached_property
     def _transport(self) -> AsyncTransport:
-        from cf_gemma.transport import AsyncTransport
+        from cf_gemma.transport.http import AsyncTransport
 
         return AsyncTransport(self.settings, self._http_client)
