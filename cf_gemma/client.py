@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from typing_extensions import override
 
+from cf_gemma.errors import ConfigurationError
 from cf_gemma.request import remote_images
 from cf_gemma.request.closing import HeldText, keeping, together
 from cf_gemma.request.http_request import build
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.request.parameters import Options
     from cf_gemma.settings import Endpoint, Timeout
+    from cf_gemma.transport.binding import BindingTransport
     from cf_gemma.transport.http import AsyncHttpClient, AsyncTransport, HttpClient, SyncTransport
 
     Messages = str | Sequence[Mapping[str, Any]] | None
@@ -59,6 +61,7 @@ class _Model(Generic[AnyHttpClient]):
         readable_tools: bool = True,
         schema_in_prompt: bool = True,
         deadline: float | None = None,
+        binding: Any = None,
         http_client: AnyHttpClient | None = None,
         **options: Unpack[Options],
     ) -> None:
@@ -76,7 +79,10 @@ class _Model(Generic[AnyHttpClient]):
             deadline=deadline,
             readable_tools=readable_tools,
             schema_in_prompt=schema_in_prompt,
+            binding=binding,
         )
+        if binding is not None:
+            self._check_binding(http_client)
         for name in options.keys() - RULES:
             raise unknown_setting(type(self).__name__, name, (*SETTING_NAMES, "http_client", *RULES))
         self._options = merged(options)
@@ -94,6 +100,11 @@ class _Model(Generic[AnyHttpClient]):
         client.settings = replace(self.settings, max_retries=max_retries)
         client._options, client._http_client, client._inlines = self._options, self._http_client, self._inlines
         return client
+
+    def _check_binding(self, http_client: object) -> None:
+        """Raises ConfigurationError where a binding can't be used."""
+        if http_client is not None:
+            raise ConfigurationError("an HTTP client can't be used with a binding: leave one of them out")
 
     def __copy__(self) -> Self:
         return self
@@ -150,6 +161,7 @@ class Gemma(_Model["HttpClient"]):
             alone binds the model without a word to it.
         deadline: Seconds from the beginning of a call in which an attempt may begin, waits included; None for no limit.
             An attempt that has begun isn't cut, but given up after a silence of `timeout`, or of this if it is less.
+        binding: `env.AI` of a Python Worker, instead of account and token. It answers `AsyncGemma` only.
         http_client: An `httpx.Client` to use instead of our own; it stays yours to close.
         **options: Parameters of every call, see `Options`; those of a call come before them.
 
@@ -157,6 +169,12 @@ class Gemma(_Model["HttpClient"]):
         ConfigurationError: A setting is missing, malformed or unknown.
         InvalidRequest: A parameter is out of range.
     """
+
+    @override
+    def _check_binding(self, http_client: object) -> None:
+        raise ConfigurationError(
+            "a binding answers asynchronous calls only: use AsyncGemma, or a model's ainvoke, astream, achat, acomplete"
+        )
 
     def chat(self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]) -> Completion:
         """The whole answer. Raises a subclass of GemmaError, before anything is sent for what can't be."""
@@ -233,9 +251,10 @@ class Gemma(_Model["HttpClient"]):
 
 
 class AsyncGemma(_Model["AsyncHttpClient"]):
-    """Gemma 4 over HTTP, asynchronous: the same as `Gemma`, for any number of event loops.
+    """Gemma 4, asynchronous: the same as `Gemma`, for any number of event loops.
 
-    `http_client` is an `httpx.AsyncClient`.
+    `http_client` is an `httpx.AsyncClient`. In a Python Worker, `binding=env.AI` takes the place of account and token,
+    and of HTTP: no sockets, no threads.
     """
 
     async def chat(
@@ -282,9 +301,9 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
-    async def _loaded(self) -> AsyncTransport:
+    async def _loaded(self) -> AsyncTransport | BindingTransport:
         """The transport; loaded by another thread, because the HTTP library and the certificates take a while."""
-        if "_transport" not in self.__dict__:
+        if "_transport" not in self.__dict__ and self.settings.binding is None:
             await asyncio.to_thread(getattr, self, "_transport")
         return self._transport
 
@@ -330,7 +349,11 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
     _http_client: AsyncHttpClient | None
 
     @cached_property
-    def _transport(self) -> AsyncTransport:
+    def _transport(self) -> AsyncTransport | BindingTransport:
+        if self.settings.binding is not None:
+            from cf_gemma.transport.binding import BindingTransport
+
+            return BindingTransport(self.settings)
         from cf_gemma.transport.http import AsyncTransport
 
         return AsyncTransport(self.settings, self._http_client)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cf_gemma.errors import GemmaError
 from cf_gemma.transport.reading import Reading, begun
@@ -54,7 +54,7 @@ class AsyncExchange(Exchange):
 
     _next: Callable[[], Awaitable[bytes]]
     """The next bytes of the body; raises StopAsyncIteration at its end, and `_lost` where it breaks off."""
-    _lost: ClassVar[type[Exception] | tuple[type[Exception], ...]]
+    _lost: type[Exception] | tuple[type[Exception], ...]
 
     async def begin(self, receive: Receive) -> None:
         """Reads up to the first thing that the answer says."""
