@@ -21,10 +21,11 @@ from cf_gemma.testing import no_waits
 from cf_gemma.transport.binding import refused, run_options
 from langchain_cf_gemma import ChatCloudflareGemma
 from llama_index_cf_gemma import CloudflareGemma
-from tests.faultserver import END, FIN, HOLD, Action, FaultServer, chunk, head
+from tests.faultserver import FaultServer, chunk
 from tests.response.wire import S_REPLY, S_STREAM
 from tests.worker import javascript
-from tests.worker.cases import CASES, JSON, TEXT, Answer, Case, awaited, called
+from tests.worker.cases import CASES, JSON, TEXT, Answer, Case, awaited
+from tests.worker.http import over_http
 from tests.worker.javascript import Ai, JsException, ReadableStream, Response, raw
 
 if TYPE_CHECKING:
@@ -40,15 +41,6 @@ def name(case: Case) -> str:
     return case.name
 
 
-def actions(answer: Answer) -> list[Action]:
-    """What a server does to give this answer."""
-    if answer.ending == "never begins":
-        return [HOLD]
-    ending: Action = {"whole": END, "cut": FIN}.get(answer.ending, HOLD)
-    first = head(answer.status, {**answer.headers, "transfer-encoding": "chunked"})
-    return [first + b"".join(map(chunk, answer.pieces)), ending]
-
-
 @pytest.fixture(autouse=True)
 def _in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, fake in javascript.modules().items():
@@ -59,16 +51,11 @@ def _in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_same_through_each_shell(case: Case) -> None:
     """Whatever the service says comes to the same through HTTP, blocking and not, and through a binding."""
     ai = Ai(*case.answers)
-    through_binding = asyncio.run(awaited(AsyncGemma(binding=ai, timeout=case.timeout), case))
-    with FaultServer(*map(actions, case.answers)) as server:
-        given: dict[str, Any] = {"base_url": server.url, "timeout": case.timeout}
-        with Gemma("acc", "token", **given) as gemma:
-            blocking = called(gemma, case)
-        blocking_requests = len(server.requests)
-    with FaultServer(*map(actions, case.answers)) as server:
-        asynchronous = asyncio.run(awaited(AsyncGemma("acc", "token", base_url=server.url, timeout=case.timeout), case))
-        assert len(ai.runs) == len(server.requests) == blocking_requests
+    gemma = AsyncGemma(binding=ai, timeout=case.timeout)
+    through_binding = asyncio.run(asyncio.wait_for(awaited(gemma, case), 20))
+    blocking, asynchronous, requests = over_http(case)
     assert through_binding.plain() == asynchronous.plain() == blocking.plain()
+    assert len(ai.runs) == requests
     assert through_binding.deltas or through_binding.completion or through_binding.error
 
 
@@ -232,6 +219,15 @@ def test_whatever_a_binding_throws(text: str, kind: type[e.GemmaError], status: 
     error = refused(text)
     assert (type(error), error.status, error.code) == (kind, status, code)
     assert text.rpartition(": ")[2].strip('"}') in error.message
+
+
+def test_a_refusal_in_the_bindings_words() -> None:
+    """The body of a raw response may be the binding's own form of a refusal, with the code under its own name."""
+    body = {"internalCode": 3040, "message": "AiError: no room", "name": "AiError", "description": "no room"}
+    ai = Ai(Answer((json.dumps(body).encode(),), JSON, 429))
+    with pytest.raises(e.CapacityExceeded, match=r"^429 from Workers AI: no room") as caught:
+        asyncio.run(AsyncGemma(binding=ai, max_retries=0).chat("hi"))
+    assert (caught.value.code, caught.value.request_id) == (3040, JSON["cf-ai-req-id"])
 
 
 def test_a_busy_binding_is_asked_again() -> None:
