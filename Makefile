@@ -1,6 +1,6 @@
 # Everything below creates the environment it needs in .venv; nothing has to be installed by hand.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz ray bench bench-quick lint type format record clean
+.PHONY: help demo test check fuzz ray worker bench bench-quick lint type format record clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -29,6 +29,9 @@ fuzz: .venv/dev ## Sends FUZZ_INPUTS (1000000) mutated answers through the decod
 ray: .venv/dev ## Installs Ray Data (612 MB) and tests its example with two workers
 	@scripts/progress.sh "Installing Ray Data" $(INSTALL) 'ray[data]'
 	$(BIN)/python -m pytest tests/queue/test_ray.py
+
+worker: .venv/dev ## Runs the shell for Workers in Pyodide: needs Node 20, downloads 20 MB
+	$(BIN)/python -m tests.worker .venv/worker
 
 bench: .venv/dev ## Measures the client's cost beside raw httpx and other packages
 	$(BIN)/python -m benchmarks

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.request.parameters import Options
     from cf_gemma.settings import Endpoint, Timeout
-    from cf_gemma.transport import AsyncHttpClient, AsyncTransport, HttpClient, SyncTransport
+    from cf_gemma.transport.binding import BindingTransport
+    from cf_gemma.transport.http import AsyncHttpClient, AsyncTransport, HttpClient, SyncTransport
 
     Messages = str | Sequence[Mapping[str, Any]] | None
 
@@ -67,6 +68,7 @@ class _Model(Generic[AnyHttpClient]):
         deadline: float | None = None,
         budget: Budget | None = None,
         validate: bool = False,
+        binding: Any = None,
         http_client: AnyHttpClient | None = None,
         **options: Unpack[Options],  # pyright: ignore[reportGeneralTypeIssues] - session_affinity is of every call, or of one
     ) -> None:
@@ -84,7 +86,10 @@ class _Model(Generic[AnyHttpClient]):
             deadline=deadline,
             readable_tools=readable_tools,
             schema_in_prompt=schema_in_prompt,
+            binding=binding,
         )
+        if binding is not None:
+            self._check_binding(http_client)
         for name in options.keys() - RULES:
             raise unknown_setting(type(self).__name__, name, (*SETTING_NAMES, "http_client", *RULES))
         self._options = merged(options)
@@ -109,6 +114,11 @@ class _Model(Generic[AnyHttpClient]):
         client._options, client._http_client, client._inlines = self._options, self._http_client, self._inlines
         client._budget = self._budget
         return client
+
+    def _check_binding(self, http_client: object) -> None:
+        """Raises ConfigurationError where a binding can't be used."""
+        if http_client is not None:
+            raise ConfigurationError("an HTTP client can't be used with a binding: leave one of them out")
 
     def __copy__(self) -> Self:
         return self
@@ -176,6 +186,7 @@ class Gemma(_Model["HttpClient"]):
             An attempt that has begun isn't cut, but given up after a silence of `timeout`, or of this if it is less.
         budget: A `Budget` that the calls of this client count for; any number of clients and models may share one.
         validate: Whether to `check()` at once, so that a wrong token, account or model is an error here.
+        binding: `env.AI` of a Python Worker, instead of account and token. It answers `AsyncGemma` only.
         http_client: An `httpx.Client` to use instead of our own; it stays yours to close.
         **options: Parameters of every call, see `Options`; those of a call come before them.
 
@@ -191,6 +202,12 @@ class Gemma(_Model["HttpClient"]):
     @override
     def _validate(self) -> None:
         self.check()
+
+    @override
+    def _check_binding(self, http_client: object) -> None:
+        raise ConfigurationError(
+            "a binding answers asynchronous calls only: use AsyncGemma, or a model's ainvoke, astream, achat, acomplete"
+        )
 
     def chat(self, messages: Messages = None, *, prompt: str | None = None, **options: Unpack[Options]) -> Completion:
         """The whole answer. Raises a subclass of GemmaError, before anything is sent for what can't be."""
@@ -261,15 +278,16 @@ class Gemma(_Model["HttpClient"]):
     @cached_property
     def _transport(self) -> SyncTransport:
         # Here, so that importing this package doesn't load the HTTP library.
-        from cf_gemma.transport import SyncTransport
+        from cf_gemma.transport.http import SyncTransport
 
         return SyncTransport(self.settings, self._http_client)
 
 
 class AsyncGemma(_Model["AsyncHttpClient"]):
-    """Gemma 4 over HTTP, asynchronous: the same as `Gemma`, for any number of event loops.
+    """Gemma 4, asynchronous: the same as `Gemma`, for any number of event loops.
 
-    `http_client` is an `httpx.AsyncClient`.
+    `http_client` is an `httpx.AsyncClient`. In a Python Worker, `binding=env.AI` takes the place of account and token,
+    and of HTTP: no sockets, no threads.
     """
 
     async def check(self, model: str | None = None) -> None:
@@ -324,9 +342,9 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
-    async def _loaded(self) -> AsyncTransport:
+    async def _loaded(self) -> AsyncTransport | BindingTransport:
         """The transport; loaded by another thread, because the HTTP library and the certificates take a while."""
-        if "_transport" not in self.__dict__:
+        if "_transport" not in self.__dict__ and self.settings.binding is None:
             await asyncio.to_thread(getattr, self, "_transport")
         return self._transport
 
@@ -373,7 +391,11 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
     _http_client: AsyncHttpClient | None
 
     @cached_property
-    def _transport(self) -> AsyncTransport:
-        from cf_gemma.transport import AsyncTransport
+    def _transport(self) -> AsyncTransport | BindingTransport:
+        if self.settings.binding is not None:
+            from cf_gemma.transport.binding import BindingTransport
+
+            return BindingTransport(self.settings)
+        from cf_gemma.transport.http import AsyncTransport
 
         return AsyncTransport(self.settings, self._http_client)

@@ -68,6 +68,8 @@ class GemmaFields(BaseModel):
     """Whether tools go out in the form that Gemma's chat template prints; False leaves them as they are."""
     schema_in_prompt: bool = True
     """Whether the schema of a structured answer is shown to the model, too, which it else is only bound by."""
+    binding: Any = Field(default=None, exclude=True, repr=False)
+    """`env.AI` of a Python Worker, instead of account and token; for asynchronous calls only."""
 
     temperature: float | None = None
     """Randomness, 0 to 2. The service's default is 1."""
@@ -198,7 +200,7 @@ def _as_gemma_says(error: ValidationError, arguments: dict[str, Any]) -> Validat
     if field not in (*SETTING_NAMES, *OPTION_NAMES):
         return error
     try:
-        Gemma(**{name: arguments[name] for name in (*SETTING_NAMES, *OPTION_NAMES) if name in arguments})
+        AsyncGemma(**{name: arguments[name] for name in (*SETTING_NAMES, *OPTION_NAMES) if name in arguments})
     except GemmaError as known:
         return known
     except (TypeError, AttributeError):  # of a type that a client can't even look at

@@ -27,6 +27,9 @@ Timeout = float | tuple[float, float] | None
 BASE_URL: Final = "https://api.cloudflare.com/client/v4"
 """The API root of Cloudflare (developers.cloudflare.com/api, 2026-11)."""
 
+BINDING_URL: Final = "https://workers-binding.ai"
+"""What a Worker's binding calls the service (cloudflare/workerd, 2026-11). Nothing is sent there by us."""
+
 TIMEOUT: Final = 120.0
 """Seconds of silence that are waited out by default."""
 
@@ -49,6 +52,7 @@ SETTING_NAMES: Final = (
     "inline_image_urls",
     "readable_tools",
     "schema_in_prompt",
+    "binding",
 )
 """What a client is made of, besides an HTTP client and the parameters of its calls. Adapters have fields so named."""
 
@@ -110,6 +114,8 @@ class Settings:
     """Whether tools go out in the form that Gemma's chat template prints."""
     schema_in_prompt: bool = True
     """Whether the schema of a structured answer is shown to the model, too."""
+    binding: Any = field(default=None, repr=False)
+    """A Worker's `env.AI`, which has the account; None for calls over HTTP."""
 
     @classmethod
     def resolve(
@@ -128,6 +134,7 @@ class Settings:
         deadline: float | None = None,
         readable_tools: bool = True,
         schema_in_prompt: bool = True,
+        binding: Any = None,
         environ: Mapping[str, str] = os.environ,
     ) -> Self:
         """Settings from arguments, each of which beats its environment variable."""
@@ -135,21 +142,17 @@ class Settings:
             raise ConfigurationError('endpoint must be "run" or "chat_completions"')
         if wire_streaming not in (True, False, "auto"):
             raise ConfigurationError('wire_streaming must be True, False or "auto"')
-        url = base_url or _first(BASE_URL_VARIABLES, environ)
-        account = account_id if account_id is not None else _first(ACCOUNT_VARIABLES, environ)
-        # An OpenAI-shaped server of one's own has no accounts, and must not be shown Cloudflare's token.
-        accountless = not account and url is not None and endpoint == "chat_completions"
-        token = _token(api_token, {} if accountless else environ)
-        if not accountless:
-            account = _account(account)
-            if token is None:
-                raise ConfigurationError(f"api_token is missing: pass api_token, or set {TOKEN_VARIABLES[0]}")
+        if binding is None:
+            account, token, url = _address(account_id, api_token, base_url, endpoint, environ)
+        else:
+            _refuse_beside_binding(account_id, api_token, base_url, endpoint)
+            account, token, url = None, None, BINDING_URL
         end = None if deadline is None else _seconds(deadline, _DEADLINE)
         connect, read = (_least(seconds, end) for seconds in _timeouts(timeout))
         return cls(
-            account_id=account or None,
+            account_id=account,
             api_token=token,
-            base_url=_base_url(url or BASE_URL),
+            base_url=url,
             endpoint=endpoint,
             headers=_headers(token, gateway, session_affinity, default_headers),
             connect_timeout=connect,
@@ -159,7 +162,13 @@ class Settings:
             deadline=end,
             readable_tools=readable_tools,
             schema_in_prompt=schema_in_prompt,
+            binding=binding,
         )
+
+    @property
+    def own_server(self) -> bool:
+        """Whether it is an OpenAI-shaped server of one's own that answers, and not Cloudflare."""
+        return self.account_id is None and self.binding is None
 
     @property
     def host(self) -> str:
@@ -168,11 +177,11 @@ class Settings:
 
     def url(self, model: str) -> str:
         """Where a request for this model goes. Raises ConfigurationError for a model id that would bend the path."""
-        if self.account_id is None:  # a server of one's own may name its models as it likes: by a path, for one
+        if self.own_server:  # it may name its models as it likes: by a path, for one
             return f"{self.base_url}/chat/completions"
         if not _MODEL.fullmatch(model):
             raise ConfigurationError("model must be a model id such as @cf/google/gemma-4-26b-a4b-it")
-        root = f"{self.base_url}/accounts/{self.account_id}/ai"
+        root = f"{self.base_url}/accounts/{self.account_id}/ai" if self.binding is None else self.base_url
         return f"{root}/run/{model}" if self.endpoint == "run" else f"{root}/v1/chat/completions"
 
 
@@ -191,6 +200,35 @@ def checked_headers(headers: Mapping[str, str] | None, setting: str) -> dict[str
             raise ConfigurationError(f"{setting}: the value of {name} must be printable ASCII, without line ends")
         checked[name.lower()] = value
     return checked
+
+
+def _address(
+    account_id: str | None,
+    api_token: str | SecretStr | None,
+    base_url: str | None,
+    endpoint: str,
+    environ: Mapping[str, str],
+) -> tuple[str | None, SecretStr | None, str]:
+    """Account, token and root of calls over HTTP."""
+    url = base_url or _first(BASE_URL_VARIABLES, environ)
+    account = account_id if account_id is not None else _first(ACCOUNT_VARIABLES, environ)
+    # An OpenAI-shaped server of one's own has no accounts, and must not be shown Cloudflare's token.
+    accountless = not account and url is not None and endpoint == "chat_completions"
+    token = _token(api_token, {} if accountless else environ)
+    if not accountless:
+        account = _account(account)
+        if token is None:
+            raise ConfigurationError(f"api_token is missing: pass api_token, or set {TOKEN_VARIABLES[0]}")
+    return account or None, token, _base_url(url or BASE_URL)
+
+
+def _refuse_beside_binding(account_id: object, api_token: object, base_url: object, endpoint: str) -> None:
+    of_http = {"account_id": account_id, "api_token": api_token, "base_url": base_url}
+    for name, value in of_http.items():
+        if value is not None:
+            raise ConfigurationError(f"{name} can't be used with a binding, which has the account: leave it out")
+    if endpoint != "run":
+        raise ConfigurationError('endpoint must be "run" with a binding, which knows no other')
 
 
 def _headers(

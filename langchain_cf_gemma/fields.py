@@ -8,7 +8,7 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import override
 
-from cf_gemma import Gemma, __version__
+from cf_gemma import AsyncGemma, __version__
 from cf_gemma.fields import GemmaFields
 from cf_gemma.tokens import estimate, estimate_request
 from langchain_cf_gemma.arguments import call_options, refuse_secrets
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cf_gemma import Options
 
 _HTTP_CLIENTS: Final = ("http_client", "http_async_client")
-_PROCESS_BOUND: Final = (*_HTTP_CLIENTS, "rate_limiter", "callbacks", "cache", "budget")
+_PROCESS_BOUND: Final = (*_HTTP_CLIENTS, "binding", "rate_limiter", "callbacks", "cache", "budget")
 """Fields that a deep copy shares: they have locks and sockets, or are there to be shared."""
 
 
@@ -84,7 +84,10 @@ class ConfiguredGemma(GemmaFields, BaseChatModel):
     def __getstate__(self) -> dict[Any, Any]:
         """Everything but what is bound to this process, and what is secret: it is given again on loading."""
         state = super().__getstate__()
-        fields = {**state["__dict__"], **dict.fromkeys(("api_token", "default_headers", "budget", *_HTTP_CLIENTS))}
+        fields = {
+            **state["__dict__"],
+            **dict.fromkeys(("api_token", "default_headers", "binding", "budget", *_HTTP_CLIENTS)),
+        }
         private: dict[str, Any] = {**(state["__pydantic_private__"] or {}), "_gemma": None, "_async_gemma": None}
         return {**state, "__dict__": fields, "__pydantic_private__": private}
 
@@ -117,7 +120,9 @@ class ConfiguredGemma(GemmaFields, BaseChatModel):
     def _resolve_settings(self) -> None:
         """Checks all fields, and takes over what the environment says, so that it is saved with the model."""
         with as_langchain():
-            settings = Gemma(**self._settings(), **self._option_fields()).settings
+            settings = AsyncGemma(**self._settings(), **self._option_fields()).settings
+        if self.binding is not None:
+            return
         self.account_id, self.api_token, self.base_url = settings.account_id, settings.api_token, settings.base_url
 
     @property

@@ -10,7 +10,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import AliasChoices, ConfigDict, Field, SecretStr
 from typing_extensions import override
 
-from cf_gemma import Gemma
+from cf_gemma import AsyncGemma
 from cf_gemma.errors import ConfigurationError, InvalidRequest
 from cf_gemma.fields import GemmaFields
 from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 _FROZEN: Final = frozenset({*SETTING_NAMES, "http_client", "async_http_client"})
 
-PROCESS_BOUND: Final = frozenset({"callback_manager", "rate_limiter", "http_client", "async_http_client", "budget"})
+PROCESS_BOUND: Final = frozenset(
+    {"callback_manager", "rate_limiter", "http_client", "async_http_client", "binding", "budget"}
+)
 """Fields that a copy shares and a pickle leaves out."""
 
 
@@ -122,7 +124,7 @@ class GemmaSettings(GemmaFields, FunctionCallingLLM):
         """Raises InvalidRequest for parameters that no call could send."""
         if misplaced := [name for name in self.additional_kwargs if name in SETTING_NAMES]:
             raise InvalidRequest(f"additional_kwargs: {misplaced[0]} is a setting, and an argument of its own")
-        Gemma(**self._settings(), **self._options({}))
+        AsyncGemma(**self._settings(), **self._options({}))
 
     def _options(self, call: Mapping[str, Any]) -> dict[str, Any]:
         """The request's parameters: the call's, else `additional_kwargs`', else the fields'; None says nothing."""

@@ -37,5 +37,5 @@ def test_example_runs(name: str) -> None:
 
 
 def test_every_example_is_tested() -> None:
-    """No example is left out; the one with Ray has a test of its own (tests/queue/test_ray.py)."""
+    """No example is left out; tests/queue/test_ray.py has the one with Ray, and `make worker` the one in a Worker."""
     assert {path.name for path in EXAMPLES.glob("*.py")} == {*SCRIPTS, "ray_bulk.py"}

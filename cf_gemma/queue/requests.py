@@ -140,6 +140,6 @@ def _queued(request: HttpRequest, body: bytes) -> HttpRequest:
 
 
 def _of_run(settings: Settings) -> Settings:
-    if settings.account_id is None:
+    if settings.own_server:
         raise ConfigurationError("the queue is Cloudflare's: it needs account_id")
     return replace(settings, endpoint="run")

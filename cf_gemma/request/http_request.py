@@ -126,7 +126,7 @@ def build(
     if not LIMITS.isdisjoint(extra):
         body = {name: value for name, value in body.items() if name not in LIMITS}
     # A server of one's own may have a smaller window, and refuses a limit that it has no room for.
-    limited = settings.account_id is None or not LIMITS.isdisjoint({*body, *extra})
+    limited = settings.own_server or not LIMITS.isdisjoint({*body, *extra})
     if not limited:
         body["max_tokens"] = MAX_TOKENS_THINKING if body["chat_template_kwargs"]["enable_thinking"] else MAX_TOKENS
     if stream is None:

@@ -104,7 +104,8 @@ def _entry(entry: object) -> _Complaint:
     if fields is None:
         return _Complaint(str(entry), _code(None, str(entry)))
     message = str(fields.get("message") or fields.get("detail") or "")
-    return _Complaint(message, _code(fields.get("code"), message))
+    # `internalCode` is what a Worker's binding, and AI Gateway, call it (cloudflare/workerd, 2026-11).
+    return _Complaint(message, _code(fields.get("code", fields.get("internalCode")), message))
 
 
 def _code(code: object, message: str) -> int | None:

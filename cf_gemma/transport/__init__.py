@@ -1,15 +1,1 @@
-"""The network: one way to call, two shells that move the bytes. Only this package imports httpx."""
-
-from __future__ import annotations
-
-import httpx
-
-from cf_gemma.transport.asynchronous import AsyncTransport
-from cf_gemma.transport.blocking import SyncTransport
-
-HttpClient = httpx.Client
-AsyncHttpClient = httpx.AsyncClient
-HttpError = httpx.HTTPError
-ByteStream = httpx.SyncByteStream
-
-__all__ = ["AsyncHttpClient", "AsyncTransport", "ByteStream", "HttpClient", "HttpError", "SyncTransport"]
+"""The network: one way to call, and the shells that move the bytes: over HTTP, and through a Worker's binding."""

@@ -10,23 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from cf_gemma.transport import waits
-from cf_gemma.transport.call import Calls
-from cf_gemma.transport.exchanges import AsyncExchange
+from cf_gemma.transport.call import AsyncCalls
+from cf_gemma.transport.http_calls import HttpCalls
+from cf_gemma.transport.http_exchanges import AsyncHttpExchange
 from cf_gemma.transport.pools import async_pool, async_pools, certificates
 
 if TYPE_CHECKING:
     import httpx
 
-    from cf_gemma.completion import Completion
-    from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.request.remote_images import RemoteImage
     from cf_gemma.settings import Settings
     from cf_gemma.transport.flow import Send
     from cf_gemma.transport.lanes import Lanes
 
 
-class AsyncTransport(Calls[AsyncExchange]):
+class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]):
     """The same without waiting. It may be used in any number of event loops, each with connections of its own."""
 
     def __init__(
@@ -39,15 +37,6 @@ class AsyncTransport(Calls[AsyncExchange]):
         super().__init__(settings)
         self._given = http_client
 
-    async def complete(self, request: HttpRequest) -> Completion:
-        """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
-        with request.bill:
-            return await self._completion(request)
-
-    async def post(self, request: HttpRequest) -> dict[str, Any]:
-        """The JSON object that comes back, where that is no answer of the model's."""
-        return await self._object(request)
-
     async def fetch(self, url: str) -> bytes:
         """An image on the web. Raises UnsupportedContent for one that may not be asked for, or isn't there."""
         return await self._image(url)
@@ -59,10 +48,10 @@ class AsyncTransport(Calls[AsyncExchange]):
             await bound.close()
 
     @override
-    async def _open(self, send: Send) -> AsyncExchange:
+    async def _post(self, send: Send) -> AsyncHttpExchange:
         if self._given is not None:
             message = self._messages.post_through(self._given, send.request)
-            return AsyncExchange(send, self._settings, await _sent(self._given, message), _nothing)
+            return AsyncHttpExchange(send, self._settings, await _sent(self._given, message), _nothing)
         pool = await async_pool(self._settings, self)
         message = self._messages.post(send.request)
         lane = await _enter(pool.lanes)
@@ -71,11 +60,7 @@ class AsyncTransport(Calls[AsyncExchange]):
         except BaseException:
             pool.lanes.leave(lane)
             raise
-        return AsyncExchange(send, self._settings, response, lambda: pool.lanes.leave(lane))
-
-    @override
-    async def _wait(self, seconds: float) -> None:
-        await waits.sleep_async(seconds)
+        return AsyncHttpExchange(send, self._settings, response, lambda: pool.lanes.leave(lane))
 
     @override
     async def _resolve(self, image: RemoteImage) -> list[Any]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from cf_gemma.transport import waits
-from cf_gemma.transport.call import Calls
-from cf_gemma.transport.exchanges import SyncExchange
 from cf_gemma.transport.flow import now
+from cf_gemma.transport.http_calls import HttpCalls
+from cf_gemma.transport.http_exchanges import SyncExchange
 from cf_gemma.transport.pools import sync_pool, sync_pools
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cf_gemma.transport.lanes import Lanes
 
 
-class SyncTransport(Calls[SyncExchange]):
+class SyncTransport(HttpCalls[SyncExchange]):
     """Sends requests and waits for them. Threads may share one."""
 
     def __init__(
@@ -42,8 +42,7 @@ class SyncTransport(Calls[SyncExchange]):
 
     def complete(self, request: HttpRequest) -> Completion:
         """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
-        with request.bill:
-            return now(self._completion(request))
+        return now(self._completion(request))
 
     def post(self, request: HttpRequest) -> dict[str, Any]:
         """The JSON object that comes back, where that is no answer of the model's."""
@@ -65,7 +64,7 @@ class SyncTransport(Calls[SyncExchange]):
             pool.close()
 
     @override
-    async def _open(self, send: Send) -> SyncExchange:
+    async def _post(self, send: Send) -> SyncExchange:
         if self._given is not None:
             message = self._messages.post_through(self._given, send.request)
             return SyncExchange(send, self._settings, _sent(self._given, message), _nothing)

@@ -1,4 +1,4 @@
-"""One call, written once for both shells: coroutines that the blocking shell runs without an event loop."""
+"""One call, written once for all shells: coroutines that the blocking shell runs without an event loop."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import httpx
+from typing_extensions import override
 
 from cf_gemma.completion import Completion
 from cf_gemma.errors import BAD_IMAGE, GemmaError
-from cf_gemma.request.remote_images import RemoteImage
 from cf_gemma.response.reception import Reception
 from cf_gemma.response.validity import is_unusable
 from cf_gemma.transport import log, waits
-from cf_gemma.transport.failures import missing_if_unanswered, safe_cause, unanswered
 from cf_gemma.transport.flow import Send, Sleep, Unusable, attempts, drive
-from cf_gemma.transport.messages import Messages
 from cf_gemma.transport.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -47,10 +44,10 @@ class Calls(Generic[AnyExchange]):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._messages = Messages(settings)
 
     async def _completion(self, request: HttpRequest) -> Completion:
-        return await self._drive(request, self._whole)
+        with request.bill:
+            return await self._drive(request, self._whole)
 
     async def _object(self, request: HttpRequest) -> dict[str, Any]:
         return await self._drive(request, self._plain)
@@ -59,25 +56,11 @@ class Calls(Generic[AnyExchange]):
         """An answer that has begun; the caller closes it."""
         return await self._drive(request, self._begun)
 
-    async def _image(self, url: str) -> bytes:
-        """An image on the web."""
-        image = RemoteImage.at(url, time.monotonic())
-        with missing_if_unanswered(image):
-            await self._download(image, self._messages.get(image, await self._resolve(image)))
-        return bytes(image.data)
-
     async def _open(self, send: Send) -> AnyExchange:
-        """Sends the request."""
+        """Sends the request. Raises GemmaError where no response comes."""
         raise NotImplementedError
 
     async def _wait(self, seconds: float) -> None:
-        raise NotImplementedError
-
-    async def _resolve(self, image: RemoteImage) -> list[Any]:
-        """The addresses of the image's host, as getaddrinfo gives them."""
-        raise NotImplementedError
-
-    async def _download(self, image: RemoteImage, message: httpx.Request) -> None:
         raise NotImplementedError
 
     async def _drive(self, request: HttpRequest, perform: Callable[[Send], Awaitable[Outcome]]) -> Outcome:
@@ -114,16 +97,29 @@ class Calls(Generic[AnyExchange]):
         return await _finished(await self._received(send, Reception.of_object))
 
     async def _received(self, send: Send, receive: Receive) -> AnyExchange:
-        try:
-            exchange = await self._open(send)
-        except httpx.HTTPError as error:
-            raise unanswered(error, self._settings) from safe_cause(error)
+        exchange = await self._open(send)
         try:
             await exchange.begin(receive)
         except BaseException:
             await exchange.close()
             raise
         return exchange
+
+
+class AsyncCalls(Calls[AnyExchange]):
+    """Calls in an event loop."""
+
+    async def complete(self, request: HttpRequest) -> Completion:
+        """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
+        return await self._completion(request)
+
+    async def post(self, request: HttpRequest) -> dict[str, Any]:
+        """The JSON object that comes back, where that is no answer of the model's."""
+        return await self._object(request)
+
+    @override
+    async def _wait(self, seconds: float) -> None:
+        await waits.sleep_async(seconds)
 
 
 def _explain(error: GemmaError, request: HttpRequest) -> None:

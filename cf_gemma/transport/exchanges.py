@@ -1,24 +1,16 @@
-"""One request and its response on the wire: read piece by piece, drained, closed. Blocking, and asynchronous."""
+"""A request that was sent, and its answer, read piece by piece. Knows no library that moves bytes."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Protocol, cast
-
-import httpx
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cf_gemma.errors import GemmaError
-from cf_gemma.transport.bodies import DRAIN, Body
-from cf_gemma.transport.failures import cut, safe_cause
 from cf_gemma.transport.reading import Reading, begun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from typing import Self
-
-    from httpx import AsyncByteStream
 
     from cf_gemma.response.reception import Reception
     from cf_gemma.settings import Settings
@@ -36,116 +28,42 @@ class Receive(Protocol):
         ...
 
 
-class _Exchange:
-    """What both kinds share."""
+class Exchange:
+    """What all kinds share."""
 
     _reading: Reading
 
-    def __init__(self, send: Send, settings: Settings, response: httpx.Response, leave: Callable[[], None]) -> None:
-        """`leave` gives the exchange's place on the connections back."""
+    def __init__(self, send: Send, settings: Settings) -> None:
         self._send, self._settings = send, settings
-        self._response, self._leave = response, leave
         self._first: Items = ()
-        self._over = False
+        self._settled = False
         self.first: Any = None
         """The first thing that the answer says."""
 
-    def _read(self, receive: Receive) -> None:
+    def _receive(self, receive: Receive, status: int, headers: Mapping[str, str], encoding: str | None) -> None:
         """Makes ready for the body. Raises ProtocolError for one that can't be read."""
-        # A body that was read before it came here (a mock, a recording) is unpacked already.
-        encoding = "" if self._response.is_stream_consumed else None
-        headers = dict(self._response.headers.items())
-        reception = receive(self._response.status_code, headers, encoding=encoding, now=time.time())
+        reception = receive(status, headers, encoding=encoding, now=time.time())
         self._reading = Reading(reception, self._settings.timeout, time.monotonic)
 
-    def _broken(self, error: httpx.HTTPError) -> None:
-        """Raises what a broken connection means, unless the answer is whole all the same."""
-        reader = self._reading.reception.reader
-        if not reader.finished:
-            raise cut(error, reader, self._settings) from safe_cause(error)
-
-    def _release(self) -> None:
-        """Gives the place on the connections back, and counts what was paid; once."""
-        if self._over:
-            return
-        self._over = True
-        self._leave()
+    def _settle(self) -> None:
+        """Counts what was paid for the answer, once."""
         bill = self._send.request.bill
-        if bill.counts and hasattr(self, "_reading") and (usage := self._reading.usage()) is not None:
-            bill.pay(usage)
+        if bill.counts and not self._settled and hasattr(self, "_reading"):
+            self._settled = True
+            if (usage := self._reading.usage()) is not None:
+                bill.pay(usage)
 
     def _count(self, error: BaseException | None) -> None:
         if isinstance(error, GemmaError):
             error.attempts = self._send.attempt
 
 
-class SyncExchange(_Exchange):
-    """An exchange that blocks: its coroutines never suspend. As a context, it is closed at the end."""
+class AsyncExchange(Exchange):
+    """An exchange that is waited for asynchronously, whoever moves its bytes. As a context, it is closed at the end."""
 
-    def __init__(self, send: Send, settings: Settings, response: httpx.Response, leave: Callable[[], None]) -> None:
-        super().__init__(send, settings, response, leave)
-        self._body = Body(response)
-
-    async def begin(self, receive: Receive) -> None:
-        """Reads up to the first thing that the answer says."""
-        self._read(receive)
-        while not self._first:
-            self.first, self._first = begun(self.more())
-
-    async def finish(self) -> Any:
-        """Reads to the end. Returns the result."""
-        last: object = None
-        while items := self.more():
-            for last in items:  # noqa: B007 - what is said before the end may be an error
-                pass
-        return last
-
-    def more(self) -> Items:
-        """What the answer says next; nothing at its end."""
-        if self._first:
-            items, self._first = self._first, ()
-            return items
-        reading, chunks = self._reading, self._body.chunks
-        if reading.ended:
-            return ()
-        try:
-            while not reading.over():
-                chunk = next(chunks, None)
-                if chunk is None:
-                    break
-                if items := reading.feed(chunk):
-                    return items
-        except httpx.HTTPError as error:
-            self._broken(error)
-        if reading.reception.reader.done:
-            self._body.drain()
-        return reading.end()
-
-    async def close(self) -> None:
-        """Gives the connection up, or back."""
-        self._body.close()
-        self._release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._count(error)
-        if kind is GeneratorExit:
-            self._body.abandon()
-        else:
-            self._body.close()
-        self._release()
-
-
-class AsyncExchange(_Exchange):
-    """The same without waiting."""
-
-    def __init__(self, send: Send, settings: Settings, response: httpx.Response, leave: Callable[[], None]) -> None:
-        super().__init__(send, settings, response, leave)
-        stream = cast("AsyncByteStream", response.stream)
-        chunks = response.aiter_bytes() if response.is_stream_consumed else aiter(stream)
-        self._next = chunks.__anext__
+    _next: Callable[[], Awaitable[bytes]]
+    """The next bytes of the body; raises StopAsyncIteration at its end, and `_lost` where it breaks off."""
+    _lost: type[Exception] | tuple[type[Exception], ...]
 
     async def begin(self, receive: Receive) -> None:
         """Reads up to the first thing that the answer says."""
@@ -175,7 +93,7 @@ class AsyncExchange(_Exchange):
                     return items
         except StopAsyncIteration:
             pass
-        except httpx.HTTPError as error:
+        except self._lost as error:
             self._broken(error)
         if reading.reception.reader.done:
             await self._drain()
@@ -183,10 +101,7 @@ class AsyncExchange(_Exchange):
 
     async def close(self) -> None:
         """Gives the connection up, or back."""
-        try:
-            await self._response.aclose()
-        finally:
-            self._release()
+        raise NotImplementedError
 
     async def __aenter__(self) -> Self:
         return self
@@ -195,9 +110,13 @@ class AsyncExchange(_Exchange):
         self._count(error)
         await self.close()
 
+    def _read(self, receive: Receive) -> None:
+        """Makes ready for the body."""
+        raise NotImplementedError
+
+    def _broken(self, error: Any) -> None:
+        """Raises what a broken connection means, unless the answer is whole all the same."""
+        raise NotImplementedError
+
     async def _drain(self) -> None:
-        """Reads what is left, so that the connection can be used again, unless that takes too long."""
-        with contextlib.suppress(httpx.HTTPError, TimeoutError, StopAsyncIteration):
-            async with asyncio.timeout(DRAIN):
-                while True:
-                    await self._next()
+        """Reads what is left, if that is of use."""

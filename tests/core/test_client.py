@@ -10,7 +10,7 @@ import pytest
 from cf_gemma import AsyncGemma, Completion, Gemma
 from cf_gemma import errors as e
 from cf_gemma.settings import SETTING_NAMES
-from cf_gemma.transport import AsyncTransport, SyncTransport
+from cf_gemma.transport.http import AsyncTransport, SyncTransport
 from tests.faultserver import FaultServer, Wait, error_reply, json_reply
 from tests.transport.callers import ACCOUNT, TOKEN
 
@@ -156,6 +156,6 @@ def test_the_deadline_ends_the_attempts(caller: Caller) -> None:
 
 @pytest.mark.parametrize("model", [Gemma, AsyncGemma])
 def test_setting_names_are_complete(model: type[Any]) -> None:
-    """What adapters pass on is all that a client takes, but for an HTTP client, a check at the beginning, and parameters of calls."""
+    """What adapters pass on is all that a client takes, but for an HTTP client, a check, and parameters of calls."""
     arguments = inspect.signature(model).parameters.keys() - {"http_client", "validate", "options"}
     assert arguments == set(SETTING_NAMES)

@@ -12,7 +12,7 @@ from cf_gemma.cli.doctor.witness import Witness, objects
 from cf_gemma.client import Gemma
 from cf_gemma.errors import GemmaError
 from cf_gemma.model import MODEL, PRICE
-from cf_gemma.transport import HttpError
+from cf_gemma.transport.http import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from typing_extensions import override
 
 from cf_gemma.jsonobject import as_object
-from cf_gemma.transport import ByteStream, HttpClient
+from cf_gemma.transport.http import ByteStream, HttpClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
