@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import io
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -29,6 +30,11 @@ _PIECE: Final = 16_384
 
 _HEAD: Final = 4_096
 """Characters of base64 in which the size of most images is."""
+
+_SEGMENTS: Final = 4_096
+"""Segments of a JPEG in front of its picture: a profile of the largest size has 255."""
+
+_FILL: Final = re.compile(rb"\xff+")
 
 _REMEDY: Final = "pass the image's bytes, its base64 text, or a data: URL"
 
@@ -265,13 +271,16 @@ def _webp(data: bytes) -> tuple[int, int]:
 
 def _jpeg(data: bytes) -> tuple[int, int]:
     at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
+    for _ in range(_SEGMENTS):
+        fill = _FILL.match(data, at)
+        if fill is None or fill.end() + 8 > len(data):
+            break
+        at = fill.end() - 1  # any number of fill bytes may stand before a marker
         marker = data[at + 1]
         # Start-of-frame segments, without the tables (C4, C8, CC) that share their range.
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
-        # Any number of fill bytes may stand before a marker.
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
     return 0, 0
 
 
