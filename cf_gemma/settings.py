@@ -84,6 +84,11 @@ _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")
 _TIMEOUT: Final = "timeout must be seconds above 0, a pair (connect, read) of them, or None for no limit"
 _DEADLINE: Final = "deadline must be seconds above 0, or None for none"
 _OWN_HEADERS: Final = frozenset({"authorization", "content-type", "content-length", "host", "accept-encoding"})
+_FRAMING: Final = frozenset(
+    {"connection", "content-encoding", "expect", "http2-settings", "keep-alive", "te", "trailer", "trailers"}
+    | {"transfer-encoding", "upgrade"}
+)
+"""Headers that say how a request is cut out of a connection: another's idea of that is request smuggling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +187,19 @@ def checked_headers(headers: Mapping[str, str] | None, setting: str) -> dict[str
         # Not shown: whoever pastes a whole header line here may paste a token.
         if not _matches(_HEADER_NAME, name):
             raise ConfigurationError(f"{setting}: a header's name may have letters, digits and - only")
-        if name.lower() in _OWN_HEADERS:
-            raise ConfigurationError(f"{setting}: {name} can't be set here; the token is set with api_token")
+        if name.lower() in _OWN_HEADERS or is_framing(name):
+            raise ConfigurationError(
+                f"{setting}: {name} can't be set here: it is this client's own (the token is set with api_token)"
+            )
         if not _matches(_HEADER_VALUE, value):
             raise ConfigurationError(f"{setting}: the value of {name} must be printable ASCII, without line ends")
         checked[name.lower()] = value
     return checked
+
+
+def is_framing(name: str) -> bool:
+    """Whether a header of this name is of the connection, and no caller's."""
+    return name.lower() in _FRAMING or name.lower().startswith("proxy-")
 
 
 def _headers(
