@@ -105,10 +105,14 @@ class RemoteImage:
         if headers.get("content-encoding", "identity") != "identity":
             raise self.missing("it came compressed, which was not asked for")
 
+    def left(self, now: float) -> float:
+        """Seconds that it may still take, from its being asked for on."""
+        return max(0.0, self.since + FETCH_SECONDS - now)
+
     def feed(self, chunk: bytes, now: float) -> None:
         """Takes a piece of the image."""
         self.data.extend(chunk)
-        if now - self.since > FETCH_SECONDS:
+        if not self.left(now):
             raise self.missing(f"it took longer than {FETCH_SECONDS:g} s")
         if len(self.data) > FETCH_LIMIT:
             raise self.missing(f"it is larger than {FETCH_LIMIT:,} bytes")

@@ -56,7 +56,7 @@ class Reader(Protocol[Result]):
 
     @property
     def progress(self) -> int:
-        """A number that grows as long as something comes: a stream's events that say something, a body's bytes."""
+        """A number that grows as long as enough comes: a stream's events that say something, a body's doublings."""
         ...
 
     def feed(self, piece: bytes) -> Iterable[Delta]:
@@ -106,7 +106,7 @@ class _Collected:
 
     @property
     def progress(self) -> int:
-        return len(self._body)
+        return len(self._body).bit_length()  # a drip is no answer: it has to double within each timeout
 
     def feed(self, piece: bytes) -> Iterable[Delta]:
         if len(self._body) + len(piece) > self._limit:
