@@ -91,6 +91,11 @@ _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")
 _TIMEOUT: Final = "timeout must be seconds above 0, a pair (connect, read) of them, or None for no limit"
 _DEADLINE: Final = "deadline must be seconds above 0, or None for none"
 _OWN_HEADERS: Final = frozenset({"authorization", "content-type", "content-length", "host", "accept-encoding"})
+_FRAMING: Final = frozenset(
+    {"connection", "content-encoding", "expect", "http2-settings", "keep-alive", "te", "trailer", "trailers"}
+    | {"transfer-encoding", "upgrade"}
+)
+"""Headers that say how a request is cut out of a connection: another's idea of that is request smuggling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +199,10 @@ def checked_headers(headers: Mapping[str, str] | None, setting: str) -> dict[str
         # Not shown: whoever pastes a whole header line here may paste a token.
         if not _matches(_HEADER_NAME, name):
             raise ConfigurationError(f"{setting}: a header's name may have letters, digits and - only")
-        if name.lower() in _OWN_HEADERS:
-            raise ConfigurationError(f"{setting}: {name} can't be set here; the token is set with api_token")
+        if name.lower() in _OWN_HEADERS or is_framing(name):
+            raise ConfigurationError(
+                f"{setting}: {name} can't be set here: it is this client's own (the token is set with api_token)"
+            )
         if not _matches(_HEADER_VALUE, value):
             raise ConfigurationError(f"{setting}: the value of {name} must be printable ASCII, without line ends")
         checked[name.lower()] = value
@@ -229,6 +236,11 @@ def _refuse_beside_binding(account_id: object, api_token: object, base_url: obje
             raise ConfigurationError(f"{name} can't be used with a binding, which has the account: leave it out")
     if endpoint != "run":
         raise ConfigurationError('endpoint must be "run" with a binding, which knows no other')
+
+
+def is_framing(name: str) -> bool:
+    """Whether a header of this name is of the connection, and no caller's."""
+    return name.lower() in _FRAMING or name.lower().startswith("proxy-")
 
 
 def _headers(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cf_gemma.errors import GemmaError
+from cf_gemma.errors import GemmaError, InvalidRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 class BulkError(GemmaError):
     """The input, the output or a setting of a job can't be used."""
+
+
+class OutputBroken(BulkError):
+    """The output can't be written any more, or somebody else has deleted, moved or changed it while the job ran."""
 
 
 class OutputExists(BulkError):
@@ -31,3 +35,8 @@ class QueueHoldsRows(BulkError):
             "pass mode='queue' to continue with them, or existing='overwrite' to start again"
         )
         self.path = path
+
+
+def of_row(error: Exception) -> GemmaError:
+    """Whatever goes wrong with a row, as an error that can stand in its line: it ends nothing but the row."""
+    return error if isinstance(error, GemmaError) else InvalidRequest(f"{type(error).__name__}: {error}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 from typing_extensions import override
 
@@ -57,14 +57,13 @@ class JsonLines(Form):
 
     @override
     def count(self, path: Path) -> int:
-        with path.open("rb") as lines:
-            return sum(1 for line in lines if line.strip())
+        return sum(1 for _ in self.read(path))
 
     @override
     def read(self, path: Path) -> Iterator[tuple[int, Fields]]:
         with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
+            for number, line in enumerate(_lines(lines), 1):
+                if line is None or line.strip():
                     yield number, _decoded(line)
 
     @override
@@ -86,7 +85,9 @@ class Csv(Form):
     @override
     def read(self, path: Path) -> Iterator[tuple[int, Fields]]:
         for number, cells in enumerate(self._rows(path), 1):
-            if None in cells:
+            if isinstance(cells, GemmaError):
+                yield number, cells
+            elif None in cells:
                 yield number, InvalidRequest("the row has more cells than the header")
             else:
                 yield number, dict(cells)
@@ -99,13 +100,21 @@ class Csv(Form):
             writer.writerows(map(flat, records))
 
     @staticmethod
-    def _rows(path: Path) -> Iterator[dict[Any, Any]]:
+    def _rows(path: Path) -> Iterator[dict[Any, Any] | GemmaError]:
         csv.field_size_limit(_LONGEST_CELL)
         with path.open(encoding="utf-8-sig", newline="") as file:
-            try:
-                yield from csv.DictReader(file)
-            except (UnicodeError, csv.Error) as error:
-                raise BulkError(f"{path} can't be read as CSV in UTF-8: {error}") from None
+            rows = csv.DictReader(file)
+            while True:
+                try:
+                    yield next(rows)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    if not rows.line_num:  # the header: without it no row can be read
+                        raise BulkError(f"{path} can't be read as CSV: {error}") from None
+                    yield InvalidRequest(f"not CSV: {error}")
+                except UnicodeError as error:
+                    raise BulkError(f"{path} can't be read as CSV in UTF-8: {error}") from None
 
 
 class Parquet(Form):
@@ -118,8 +127,15 @@ class Parquet(Form):
     @override
     def read(self, path: Path) -> Iterator[tuple[int, Fields]]:
         number = 0
-        for batch in self._opened(path).iter_batches(batch_size=_BATCH):
-            for fields in batch.to_pylist():
+        batches = self._opened(path).iter_batches(batch_size=_BATCH)
+        while True:
+            try:
+                rows = next(batches).to_pylist()
+            except StopIteration:
+                return
+            except (_arrow()[0].ArrowException, OSError, ValueError) as error:
+                raise BulkError(f"{path} can't be read as Parquet behind row {number:,}: {error}") from None
+            for fields in rows:
                 number += 1
                 yield number, fields
 
@@ -179,7 +195,19 @@ def encoded(record: Record) -> bytes:
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
 
 
-def _decoded(line: bytes) -> Fields:
+def _lines(file: BinaryIO) -> Iterator[bytes | None]:
+    """The lines of a file; None for one that is longer than any row, of which no more is kept."""
+    while line := file.readline(LONGEST_LINE):
+        long = len(line) == LONGEST_LINE and not line.endswith(b"\n")
+        rest = long
+        while rest:
+            rest = bool(more := file.readline(LONGEST_LINE)) and not more.endswith(b"\n")
+        yield None if long else line
+
+
+def _decoded(line: bytes | None) -> Fields:
+    if line is None:
+        return InvalidRequest(f"the line is longer than {LONGEST_LINE:,} bytes")
     try:
         fields = as_object(json.loads(line))
     except (ValueError, RecursionError) as error:
@@ -207,6 +235,9 @@ def _arrow() -> tuple[Any, Any]:
     except ImportError:
         raise BulkError("pyarrow is missing; type: pip install 'cf-gemma[parquet]'") from None
 
+
+LONGEST_LINE: Final = 1 << 26
+"""Bytes: a row has at most a few images of 20 MB, and the service takes 10 MB."""
 
 _BATCH: Final = 1_000
 _LONGEST_CELL: Final = 1 << 24

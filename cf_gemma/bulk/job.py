@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cf_gemma.bulk.errors import BulkError, OutputExists, QueueHoldsRows
+from cf_gemma.bulk.errors import BulkError, OutputBroken, OutputExists, QueueHoldsRows
 from cf_gemma.bulk.estimate import Estimate, estimate
 from cf_gemma.bulk.forms import FORMS, form_of
 from cf_gemma.bulk.live import LiveRun
-from cf_gemma.bulk.output import Output, drop_failures, in_order
+from cf_gemma.bulk.output import Output, beside, drop_failures, in_order, put_in_place
 from cf_gemma.bulk.pending import checked, pending, unique
 from cf_gemma.bulk.queued import QueuedRun
 from cf_gemma.bulk.receipts import Receipts
@@ -112,7 +111,10 @@ class Bulk:
                 Receipts.beside(journal).unlink(missing_ok=True)
             try:
                 await self._run(gemma, rows, wanted, opened, tally, only)
+                opened.check()
                 self._finish()
+            except OutputBroken as error:
+                tally.stop(str(error))
             except OSError as error:
                 tally.stop(f"{self.output} can't be written: {error.strerror}")
         return tally
@@ -128,9 +130,9 @@ class Bulk:
         output, journal = Path(self.output), self._journal
         if output == journal and not self.ordered:
             return
-        unfinished = output.with_name(f".{output.name}.unfinished")
+        unfinished = beside(output, "unfinished")
         form_of(output).write(unfinished, in_order(journal))
-        os.replace(unfinished, output)
+        put_in_place(unfinished, output)
 
     def _rows(self, gemma: AsyncGemma) -> tuple[Rows, JsonFormat | None]:
         """The rows, and the format of their answers, once it is clear that any could be sent."""

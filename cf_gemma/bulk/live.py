@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from cf_gemma.bulk.breaker import Breaker
+from cf_gemma.bulk.errors import of_row
 from cf_gemma.bulk.pace import Pace, is_refusal
 from cf_gemma.bulk.records import of_error, of_outcome, usage_of
 from cf_gemma.bulk.rows import BadRow
@@ -106,12 +107,16 @@ class LiveRun:
 
     async def run(self, rows: Iterator[Row | BadRow]) -> None:
         """Until the rows end, or the tally says `stopped`; what is under way then is still written."""
-        await at_once(self._concurrency, lambda: self._work(rows))
-        for record in self._breaker.rest():
-            self._output.append(record)
+        try:
+            await at_once(self._concurrency, lambda: self._work(rows), self._tally)
+        finally:
+            for record in self._breaker.rest():
+                self._output.append(record)
 
     async def _work(self, rows: Iterator[Row | BadRow]) -> None:
         for row in rows:
+            if self._tally.stopped:
+                return
             if isinstance(row, BadRow):
                 self._output.append(of_error(row, row.error))
                 await asyncio.sleep(0)
@@ -135,7 +140,7 @@ class LiveRun:
             wait = attempts.wait(outcome, others_answered=self._pace.answers > answers)
             if wait is None:
                 return outcome
-            await asyncio.sleep(wait)
+            await self._pace.rest(wait)
 
     def _over(self) -> bool:
         tally = self._tally
@@ -147,8 +152,8 @@ class LiveRun:
         self._under_way += 1
         try:
             return await self._gemma.chat(row.messages, **{**self._options, **row.options})
-        except GemmaError as error:
-            return error
+        except Exception as error:  # noqa: BLE001 - is the row's, whatever it is
+            return of_row(error)
         finally:
             self._under_way -= 1
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import shutil
 import sqlite3
 import sys
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from cf_gemma.bulk.disk_set import DiskSet
-from cf_gemma.bulk.errors import BulkError
+from cf_gemma.bulk.errors import BulkError, OutputBroken
 from cf_gemma.bulk.forms import encoded
 from cf_gemma.bulk.records import key
 from cf_gemma.jsonobject import as_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from cf_gemma.bulk.records import Record
@@ -61,15 +63,30 @@ class Output:
         for record in whole_lines(self._file, path):
             if self.done.add(key(record)):
                 tally.add(record, earlier=True)
+        self._size = os.fstat(self._file).st_size
 
     def append(self, record: Record) -> None:
         """Writes a row's line."""
         if self._retried and (cost := self._retried.number(key(record))):
             record = {**record, "cost": (record["cost"] or 0.0) + cost}
-        write_line(self._file, record)
+        try:
+            self._size += write_line(self._file, record)
+        except OSError as error:
+            raise OutputBroken(f"{self.path} can't be written: {error.strerror}") from None
+        self.check()
         self._tally.add(record)
         if self._each:
             self._each(record)
+
+    def check(self) -> None:
+        """Raises OutputBroken when the file isn't there any more, or isn't what was written to it."""
+        now = os.fstat(self._file)
+        try:
+            there = os.path.samestat(now, os.stat(self.path))
+        except OSError:
+            there = False
+        if not there or now.st_size != self._size:
+            raise OutputBroken(f"{self.path} was deleted, moved or changed by somebody else while this ran")
 
     def close(self) -> None:
         """Frees the file."""
@@ -89,7 +106,7 @@ def drop_failures(path: Path) -> DiskSet:
     The file is replaced as a whole, or not at all.
     """
     failed = DiskSet()
-    rest = path.with_name(f".{path.name}.retrying")
+    rest = beside(path, "retrying")
     source = os.open(path, os.O_RDWR)
     target = os.open(rest, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
@@ -100,11 +117,25 @@ def drop_failures(path: Path) -> DiskSet:
             else:
                 failed.add(key(record), record["cost"] or 0.0)
         os.fsync(target)
-        os.replace(rest, path)
+        put_in_place(rest, path)
     finally:
         os.close(target)
         os.close(source)
     return failed
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """A hidden file to be put in a file's place, where that really is."""
+    real = path.resolve()
+    return real.with_name(f".{real.name}.{suffix}")
+
+
+def put_in_place(new: Path, path: Path) -> None:
+    """Replaces a file as a whole. Its mode stays, and so does a link to it."""
+    real = path.resolve()
+    if real.exists():
+        shutil.copymode(real, new)
+    os.replace(new, real)
 
 
 def whole_lines(file: int, path: Path) -> Iterator[Record]:
@@ -133,8 +164,8 @@ def in_order(path: Path) -> Iterator[Record]:
             yield json.loads(lines.readline())
 
 
-def write_line(file: int, record: dict[str, Any]) -> None:
-    """Appends a record in one go: whoever kills the process gets all of the line, or nothing."""
+def write_line(file: int, record: dict[str, Any]) -> int:
+    """Appends a record in one go: whoever kills the process gets all of the line, or nothing. Returns its length."""
     data = encoded(record)
     written = 0
     try:
@@ -144,16 +175,34 @@ def write_line(file: int, record: dict[str, Any]) -> None:
         if written:  # a full disk: half a line mustn't stay
             os.ftruncate(file, os.fstat(file).st_size - written)
         raise
+    return written
 
 
 def _record(line: bytes, number: int, path: Path) -> Record:
     try:
         record = as_object(json.loads(line))
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if record is None or not record.keys() >= {"id", "line", "error", "usage", "cost"}:
         raise BulkError(f"{path} is not an output of this command: see its line {number}")
+    for name, is_right in _FIELDS.items():
+        if not is_right(record[name]):
+            raise BulkError(f"{path} is not an output of this command: see {name} in its line {number}")
     return record
+
+
+def _is_cost(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (number and math.isfinite(value) and value >= 0)
+
+
+_FIELDS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "id": lambda value: isinstance(value, str | int | None),
+    "line": lambda value: isinstance(value, int),
+    "error": lambda value: isinstance(value, dict | None),
+    "cost": _is_cost,
+}
+"""What the fields may be from which a run goes on."""
 
 
 def _lock(file: int, path: Path) -> None:

@@ -54,6 +54,12 @@ class Pace:
                 await asyncio.sleep(min(self._next - now, _LONGEST_NAP) if ready else _SHORTEST_NAP)
         return None
 
+    async def rest(self, seconds: float) -> None:
+        """Waits so long, or until the run is stopped."""
+        while not self._tally.stopped and seconds > 0:
+            await asyncio.sleep(min(seconds, _LONGEST_NAP))
+            seconds -= _LONGEST_NAP
+
     def report(self, window: int, outcome: Completion | GemmaError) -> None:
         """What came of the request that had a turn in this window."""
         if is_refusal(outcome):

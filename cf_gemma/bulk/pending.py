@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cf_gemma.bulk.disk_set import DiskSet
+from cf_gemma.bulk.errors import of_row
 from cf_gemma.bulk.rows import BadRow, Row
-from cf_gemma.errors import GemmaError, InvalidRequest
+from cf_gemma.errors import InvalidRequest
 from cf_gemma.request.http_request import build
 from cf_gemma.request.parameters import merged
 
@@ -43,7 +44,7 @@ def checked(rows: Iterable[Row | BadRow], gemma: AsyncGemma, options: dict[str, 
         try:
             if isinstance(row, Row):
                 build(gemma.settings, row.messages, merged(gemma.options, {**options, **row.options}))
-        except GemmaError as error:
-            yield BadRow(row.line, error, row.id)
+        except Exception as error:  # noqa: BLE001 - a row that can't be sent is a bad one, whatever it is
+            yield BadRow(row.line, of_row(error), row.id)
         else:
             yield row

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from cf_gemma.bulk.errors import BulkError, of_row
 from cf_gemma.bulk.pending import pending
 from cf_gemma.bulk.records import of_error, of_outcome
 from cf_gemma.bulk.rows import BadRow, Row
@@ -90,12 +91,14 @@ class QueuedRun:
                     return
                 await do(job)
 
-        await at_once(self._concurrency, work)
+        await at_once(self._concurrency, work, self._tally)
 
     def _chunks(self, rows: Iterator[Row | BadRow]) -> Iterator[list[dict[str, Any]]]:
         chunk: list[dict[str, Any]] = []
         size = 0
         for row in rows:
+            if self._tally.stopped:
+                return
             item = self._item(row)
             if item is None:
                 continue
@@ -110,15 +113,15 @@ class QueuedRun:
 
     def _item(self, row: Row | BadRow) -> dict[str, Any] | None:
         """The queue item of a row; None for one that can't be, which is written at once."""
+        if isinstance(row, BadRow):
+            self._output.append(of_error(row, row.error))
+            return None
         try:
-            if isinstance(row, BadRow):
-                raise row.error
-            if row.options.keys() & {"model", "extra_headers"}:
-                raise InvalidRequest("model and extra_headers are of the whole batch in --mode queue")
+            _check(row)
             options = {**(self._wanted.options if self._wanted else {}), **row.options}
             size = len(build(self._gemma.settings, row.messages, merged(self._gemma.options, options)).body)
-        except GemmaError as error:
-            self._output.append(of_error(row, error))
+        except Exception as error:  # noqa: BLE001 - is the row's, whatever it is
+            self._output.append(of_error(row, of_row(error)))
             return None
         wants = "schema" if row.format is self._wanted is not None else row.format is not None
         reference = json.dumps([row.line, row.id, wants], separators=(",", ":"))
@@ -173,6 +176,11 @@ class QueuedRun:
             self._output.append(record)
 
 
+def _check(row: Row) -> None:
+    if row.options.keys() & {"model", "extra_headers"}:
+        raise InvalidRequest("model and extra_headers are of the whole batch in --mode queue")
+
+
 def _references(handle: BatchHandle) -> Iterator[str]:
     for part in handle.parts:
         yield from part.references or ()
@@ -180,6 +188,11 @@ def _references(handle: BatchHandle) -> Iterator[str]:
 
 def _row(reference: str, wanted: JsonFormat | None = None) -> Row:
     """The row that a reference names, without what was asked; `wanted` is the format of rows without their own."""
-    line, row_id, wants = json.loads(reference)
+    try:
+        line, row_id, wants = json.loads(reference)
+    except (ValueError, TypeError, RecursionError):
+        line = row_id = wants = None
+    if not isinstance(line, int) or not isinstance(row_id, int | str):
+        raise BulkError(f"the queue's receipts name {reference[:80]!r}, which is no row of this command's")
     row_format = wanted if wants == "schema" else JsonFormat() if wants else None
     return Row(line, row_id, [], {}, row_format)

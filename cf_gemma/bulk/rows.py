@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from cf_gemma.bulk.errors import BulkError
+from cf_gemma.bulk.errors import BulkError, of_row
 from cf_gemma.bulk.forms import form_of, options_of
 from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.errors import GemmaError, InvalidRequest
 from cf_gemma.jsonobject import as_object
-from cf_gemma.request.images import image_part
+from cf_gemma.request.images import SOURCE_LIMIT, image_part
 from cf_gemma.request.parameters import merged
 
 if TYPE_CHECKING:
@@ -100,8 +102,8 @@ class Rows:
         try:
             row_id = _id(fields)
             return self._read(number, number if row_id is None else row_id, self._request(fields))
-        except GemmaError as error:
-            return BadRow(number, error, row_id)
+        except Exception as error:  # noqa: BLE001 - a row that can't be read is a bad one, whatever it is
+            return BadRow(number, of_row(error), row_id)
 
     def _request(self, fields: dict[str, Any]) -> dict[str, Any]:
         """What a row asks for. With a template, its columns are there for that alone."""
@@ -132,11 +134,20 @@ class Rows:
                 raise InvalidRequest("image must be the path of a file, or a list of paths")
             if name.startswith(("http://", "https://")):
                 raise InvalidRequest(f"image {name} is a URL, which the service doesn't take: give the path of a file")
-            try:
-                parts.append(image_part((self._path.parent / name).read_bytes()))
-            except OSError as error:
-                raise InvalidRequest(f"image {name} can't be read: {error.strerror}") from None
+            parts.append(image_part(_image(self._path.parent / name, name)))
         return parts
+
+
+def _image(path: Path, name: str) -> bytes:
+    """No more of a file than an image may have, and nothing of what has no end."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise InvalidRequest(f"image {name} is not a file")
+        with path.open("rb") as file:
+            return file.read(SOURCE_LIMIT + 1)
+    except (OSError, ValueError) as error:  # ValueError: such a name no file can have
+        reason = error.strerror if isinstance(error, OSError) else "no file can have that name"
+        raise InvalidRequest(f"image {name} can't be read: {reason}") from None
 
 
 @lru_cache(64)

@@ -64,6 +64,8 @@ def _check(validator: Validator, value: Any) -> None:
         error = next(iter(validator.iter_errors(value)), None)
     except Unresolvable as error:
         raise ValueError(f"the schema has a reference that leads nowhere: {error.ref}") from None
+    except RecursionError:
+        raise ValueError("the answer, or the schema, is nested too deep to be compared") from None
     if error is not None:
         raise ValueError(f"the answer doesn't fit the schema: {error.json_path}: {error.message}")
 

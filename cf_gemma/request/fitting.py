@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from pydantic_core import to_json
+from pydantic_core import SchemaError, SchemaValidator, to_json
 
 from cf_gemma.request.merging import kinds_of
 from cf_gemma.request.references import UnreadableSchema, target
@@ -19,7 +20,10 @@ STEPS: Final = 100_000
 
 
 def fits(value: Any, schema: Any) -> bool:
-    """Whether the value fits. Formats and `not`, `if`, `dependent…` and `unevaluated…` aren't looked at."""
+    """Whether the value fits.
+
+    Formats and `not`, `if`, `dependent…` and `unevaluated…` aren't looked at, nor are patterns that look ahead or back.
+    """
     try:
         return _Fitting(schema).of(value, schema)
     except (UnreadableSchema, re.error, TypeError, RecursionError):  # not a schema that one could hold it to
@@ -57,7 +61,7 @@ class _Fitting:
         properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
         yield all(name in value for name in schema.get("required", ()))
         for name, one in value.items():
-            matching = [of for pattern, of in patterns.items() if re.search(pattern, name)]
+            matching = [of for pattern, of in patterns.items() if _matches(name, pattern)]
             rules = [properties[name], *matching] if name in properties else matching
             yield all(self.of(one, rule) for rule in rules or [schema.get("additionalProperties", True)])
 
@@ -71,6 +75,22 @@ def _is_of(value: Any, kinds: list[str]) -> bool:
     kind = json_type(value)
     whole = kind == "number" and float(value).is_integer()
     return kind in kinds or (kind == "integer" and "number" in kinds) or (whole and "integer" in kinds)
+
+
+def _matches(text: str, pattern: str) -> bool:
+    """Whether the pattern is found in the text, in time that grows with both and no faster: the text is foreign."""
+    validator = _validator(pattern)
+    return validator is None or validator.isinstance_python(text)
+
+
+@lru_cache(256)
+def _validator(pattern: str) -> SchemaValidator | None:
+    """None for a pattern that only a backtracking engine could search for; re.error for what is no pattern."""
+    try:
+        return SchemaValidator({"type": "str", "pattern": pattern, "regex_engine": "rust-regex"})
+    except SchemaError:
+        re.compile(pattern)
+        return None
 
 
 def _number(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
@@ -98,5 +118,5 @@ _LIMITS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "maxLength": _length(str, _at_most),
     "minItems": _length(list, _at_least),
     "maxItems": _length(list, _at_most),
-    "pattern": lambda value, pattern: not isinstance(value, str) or re.search(pattern, value) is not None,
+    "pattern": lambda value, pattern: not isinstance(value, str) or _matches(value, pattern),
 }

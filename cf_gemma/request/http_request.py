@@ -59,6 +59,8 @@ class HttpRequest:
     """How many answers were asked for."""
     limit: int | None = None
     """The most tokens that were asked for, if that is known."""
+    logprobs: bool = False
+    """Whether log probabilities were asked for, which make an answer large."""
     tools: Mapping[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"], repr=False)
     """The tools that may be called: by name, the JSON schema of the parameters."""
     repeatable: bool = True
@@ -145,6 +147,7 @@ def build(
         requires_call=_requires_call(body),
         choices=_choices(body),
         limit=_limit(body),
+        logprobs=any(value for name, value in body.items() if "logprobs" in name),
         tools=_parameters(body),
         left_out=tuple(left_out),
         closing=closing,

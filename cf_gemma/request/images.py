@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import io
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -15,7 +16,9 @@ from cf_gemma.errors import UnsupportedContent
 from cf_gemma.model import IMAGE_BYTES, IMAGE_LONGEST_SIDE, IMAGE_SHORTEST_SIDE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from PIL import Image
 
 SOURCE_LIMIT: Final = 20_000_000
 """Bytes that an image may have before it is scaled down."""
@@ -29,6 +32,27 @@ _PIECE: Final = 16_384
 
 _HEAD: Final = 4_096
 """Characters of base64 in which the size of most images is."""
+
+_SEGMENTS: Final = 4_096
+"""Segments of a JPEG in front of its picture: a profile of the largest size has 255."""
+
+_SCANS: Final = 100
+"""Times that a JPEG may go over its picture; ten are usual."""
+
+_SCAN: Final = b"\xff\xda"
+_EXIF: Final = 0xE1
+_METADATA: Final = frozenset({*range(_EXIF, 0xF0), 0xFE} - {0xEE})
+"""Markers of what isn't needed to decode a JPEG. EE says what its colours are."""
+
+_ORIENTATION: Final = 0x0112
+_TURNS: Final = dict(
+    enumerate(
+        ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"), 2
+    )
+)
+"""By EXIF's orientation, what makes an image upright."""
+
+_FILL: Final = re.compile(rb"\xff+")
 
 _REMEDY: Final = "pass the image's bytes, its base64 text, or a data: URL"
 
@@ -215,19 +239,15 @@ def _scaled(data: bytes, info: ImageInfo) -> str:
     if info.width * info.height > PIXEL_LIMIT or len(data) > SOURCE_LIMIT:
         raise UnsupportedContent(f"{told} is too large to be scaled down here")
     try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image
     except ImportError:
         raise UnsupportedContent(
             f"{told} must be a PNG, JPEG or WebP of at most {IMAGE_LONGEST_SIDE} px a side and {IMAGE_BYTES:,} bytes: "
             'scale it down, or have it done with pip install "cf-gemma[vision]"'
         ) from None
     try:
-        with Image.open(io.BytesIO(data)) as opened:
-            opened.thumbnail((IMAGE_LONGEST_SIDE, IMAGE_LONGEST_SIDE))
-            # What says how the camera was held doesn't outlive this; and 16-bit grey would be cut off, not converted.
-            upright = ImageOps.exif_transpose(opened)
-            image = (upright.point(_eight_bits) if upright.mode.startswith("I") else upright).convert("RGBA")
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
+        image = _upright(data, info.mime_type.removeprefix("image/").upper())
+    except Exception:  # noqa: BLE001 - no document says what Pillow raises for damaged images; struct.error, for one
         raise UnsupportedContent(f"{told} can't be read: it is damaged or cut off") from None
     if min(image.size) < IMAGE_SHORTEST_SIDE:
         raise UnsupportedContent(f"{told} is too narrow to be scaled down to {IMAGE_LONGEST_SIDE} px")
@@ -239,6 +259,21 @@ def _scaled(data: bytes, info: ImageInfo) -> str:
         if buffer.tell() <= IMAGE_BYTES:
             break
     return _url("image/jpeg", base64.b64encode(buffer.getvalue()).decode())
+
+
+def _upright(data: bytes, kind: str) -> Image.Image:
+    """The image within the limits, and as the camera was held. `kind` is Pillow's name of its form."""
+    from PIL import Image
+
+    plain, turned = _plain_jpeg(data) if kind == "JPEG" else (data, 0)
+    with Image.open(io.BytesIO(plain), formats=[kind]) as opened:
+        if opened.width * opened.height > PIXEL_LIMIT:
+            raise ValueError("another head than the first says that it is too large")
+        opened.thumbnail((IMAGE_LONGEST_SIDE, IMAGE_LONGEST_SIDE))
+        turned = turned or _orientation(opened.info.get("exif", b""))
+        # What says how the camera was held doesn't outlive this; and 16-bit grey would be cut off, not converted.
+        image = (opened.point(_eight_bits) if opened.mode.startswith("I") else opened).convert("RGBA")
+    return image.transpose(Image.Transpose[_TURNS[turned]]) if turned in _TURNS else image
 
 
 def _eight_bits(value: float) -> float:
@@ -260,19 +295,61 @@ def _webp(data: bytes) -> tuple[int, int]:
     if kind == b"VP8L":
         bits = int.from_bytes(data[21:25], "little")
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind != b"VP8 ":
+        return 0, 0
     return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
+    for marker, at, _ in _segments(data):
         # Start-of-frame segments, without the tables (C4, C8, CC) that share their range.
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and at + 9 <= len(data):
             return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
-        # Any number of fill bytes may stand before a marker.
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
     return 0, 0
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """The segments of a JPEG up to its picture: the marker of each, where it begins, and where it ends."""
+    end = 2
+    for _ in range(_SEGMENTS):
+        fill = _FILL.match(data, end)
+        if fill is None or fill.end() + 3 > len(data):
+            return
+        begin = fill.end() - 1  # any number of fill bytes may stand before a marker
+        end = begin + 2 + int.from_bytes(data[begin + 2 : begin + 4])
+        yield data[begin + 1], begin, end
+
+
+def _plain_jpeg(data: bytes) -> tuple[bytes, int]:
+    """A JPEG without its metadata, and its orientation. Pillow reads all of them, which may take any memory.
+
+    Raises ValueError for one without a picture, or that would have to be decoded a hundred times.
+    """
+    kept, orientation = [data[:2]], 0
+    for marker, begin, end in _segments(data):
+        if marker == _EXIF:
+            orientation = orientation or _orientation(data[begin + 4 : end])
+        if marker not in _METADATA:
+            kept.append(data[begin:end])
+        if marker == _SCAN[1]:
+            break
+    else:
+        raise ValueError("no picture")
+    plain = b"".join([*kept, data[end:]])
+    if plain.count(_SCAN) > _SCANS:
+        raise ValueError("too many scans")
+    return plain, orientation
+
+
+def _orientation(exif: bytes) -> int:
+    """What the one entry for it says; 0 where there is none. Nothing else of EXIF is read: it is damaged often."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order: Literal["little", "big"] = "little" if tiff[:2] == b"II" else "big"
+    at = int.from_bytes(tiff[4:8], order)
+    for entry in range(at + 2, at + 2 + 12 * int.from_bytes(tiff[at : at + 2], order), 12):
+        if int.from_bytes(tiff[entry : entry + 2], order) == _ORIENTATION:
+            return int.from_bytes(tiff[entry + 8 : entry + 10], order)
+    return 0
 
 
 _FORMATS: Final[tuple[tuple[str, Callable[[bytes], bool], Callable[[bytes], tuple[int, int]]], ...]] = (

@@ -21,7 +21,40 @@ FETCH_LIMIT: Final = 10_000_000
 FETCH_SECONDS: Final = 60.0
 """Seconds that one image may take to come, however steadily it drips."""
 
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+PORT: Final = 443
+
+_V4_SPECIAL: Final = tuple(
+    map(
+        ipaddress.IPv4Network,
+        (
+            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+            *("192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24"),
+            *("192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+            *("224.0.0.0/4", "240.0.0.0/4"),
+            # A public address that a cloud's machines know as their own host (learn.microsoft.com, "What is IP address
+            # 168.63.129.16?").
+            "168.63.129.16/32",
+        ),
+    )
+)
+"""IANA's registry of special addresses (2026-11), whole: of those that are reachable no pictures are served."""
+
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
+_V6_PUBLIC: Final = ipaddress.IPv6Network("2000::/3")
+"""All that is given out as global unicast; the rest of IPv6 is reserved, local, or wraps something."""
+
+_V6_SPECIAL: Final = tuple(
+    map(
+        ipaddress.IPv6Network,
+        # 2002 wraps IPv4 and is out of use (RFC 7526); 3ffe was a network of tests.
+        ("2001::/23", "2001:db8::/32", "2620:4f:8000::/48", "3ffe::/16", "3fff::/20", "2002::/16"),
+    )
+)
+"""The same for what of IANA's registry is in there."""
+
+_ISATAP: Final = (0x00005EFE, 0x02005EFE)
+"""What stands in front of the IPv4 address that an interface's id is made of (RFC 5214)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +73,13 @@ class RemoteImage:
         """The image with this URL, not asked for yet."""
         try:
             parts = urlsplit(url)
-            host, port = parts.hostname, parts.port or 443
+            host, port = parts.hostname, parts.port or PORT
         except ValueError:
             raise UnsupportedContent("an image's URL is malformed") from None
         if parts.scheme != "https" or not host or parts.username is not None:
             raise UnsupportedContent("an image's URL must begin with https:// and name a host, without a user")
+        if port != PORT:
+            raise UnsupportedContent(f"an image's URL must be at port {PORT}")
         return cls(url, host, port, now)
 
     def message(self, resolved: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
@@ -70,10 +105,14 @@ class RemoteImage:
         if headers.get("content-encoding", "identity") != "identity":
             raise self.missing("it came compressed, which was not asked for")
 
+    def left(self, now: float) -> float:
+        """Seconds that it may still take, from its being asked for on."""
+        return max(0.0, self.since + FETCH_SECONDS - now)
+
     def feed(self, chunk: bytes, now: float) -> None:
         """Takes a piece of the image."""
         self.data.extend(chunk)
-        if now - self.since > FETCH_SECONDS:
+        if not self.left(now):
             raise self.missing(f"it took longer than {FETCH_SECONDS:g} s")
         if len(self.data) > FETCH_LIMIT:
             raise self.missing(f"it is larger than {FETCH_LIMIT:,} bytes")
@@ -106,13 +145,14 @@ def inlined(messages: Sequence[Mapping[str, Any]], images: Mapping[str, bytes]) 
 
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    if isinstance(address, ipaddress.IPv6Address):
-        if address in _NAT64:
-            return _is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if inner is not None:
-            return _is_public(inner)
-    return address.is_global and not address.is_multicast
+    """By lists of our own: those of `ipaddress` differ from one version of Python to the next."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return not any(address in network for network in _V4_SPECIAL)
+    if address in _NAT64:  # networks without IPv4 of their own reach all of it so
+        return _is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    if address not in _V6_PUBLIC or any(address in network for network in _V6_SPECIAL):
+        return False
+    return int(address) >> 32 & 0xFFFFFFFF not in _ISATAP
 
 
 def _image_urls(messages: object) -> Iterator[dict[str, Any]]:

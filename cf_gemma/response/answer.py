@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from pydantic_core import to_json
 
 from cf_gemma.completion import ANSWER_IN_REASONING, Choice, Completion, Delta, ReasoningDelta, TextDelta
-from cf_gemma.errors import ProtocolError
+from cf_gemma.errors import ProtocolError, ResponseTooLarge
 from cf_gemma.jsonobject import as_object
 from cf_gemma.response.markers import MarkerFilter, Piece
 from cf_gemma.response.notation import name_of, parse_call
+from cf_gemma.response.remarks import KEPT, KEPT_LOGPROBS, Allowance, Remarks
 from cf_gemma.response.tool_calls import ToolCallAssembler
 from cf_gemma.response.usage import UsageMeter
 from cf_gemma.response.validity import cut_by, judged
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _FOUND: Final = 1_000_000
 """An index that no server uses, from which on calls that were found in texts are numbered."""
+
+MOST_CHOICES: Final = 128
+"""Choices that an answer may have where it isn't known how many were asked for."""
 
 _KNOWN_TOP: Final = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "p", "response", "tool_calls", "finish_reason"}
@@ -54,7 +58,9 @@ class AnswerBuilder:
         self._seed = ""
         self._model = ""
         self._created = 0
-        self._extra: dict[str, Any] = {}
+        kept = KEPT_LOGPROBS if request is not None and request.logprobs else KEPT
+        self._allowance = Allowance(kept * self._expected)
+        self._extra = Remarks(self._allowance)
 
     @property
     def begun(self) -> bool:
@@ -75,7 +81,7 @@ class AnswerBuilder:
         if not self._id:
             self._head(chunk)
         if not _KNOWN_TOP.issuperset(chunk):
-            self._extra.update(_told(chunk, _KNOWN_TOP))
+            self._extra.set(_told(chunk, _KNOWN_TOP))
         choices = chunk.get("choices")
         if not choices:
             self._native(chunk, deltas)
@@ -100,7 +106,7 @@ class AnswerBuilder:
         """The answer so far. `ended`: the service said that it is whole, so every choice has a finish reason."""
         if ended:
             self.close([])
-        choices = [self._choices[index] for index in sorted(self._choices)] or [_ChoiceBuilder(0, self._request)]
+        choices = [self._choices[index] for index in sorted(self._choices)] or [self._made(0)]
         usage = self._meter.usage()
         return Completion(
             choices=tuple(choice.choice(usage, ended=ended) for choice in choices),
@@ -109,15 +115,21 @@ class AnswerBuilder:
             model=self._model,
             created=self._created,
             headers=self._headers,
-            extra=self._extra,
+            extra=self._extra.fields(),
         )
+
+    def _made(self, number: int) -> _ChoiceBuilder:
+        return _ChoiceBuilder(number, self._request, self._allowance)
 
     def _choice(self, index: object) -> _ChoiceBuilder:
         # Some models leave the index out (vercel/ai#4031).
         number = index if isinstance(index, int) else 0
         choice = self._choices.get(number)
         if choice is None:
-            choice = self._choices[number] = _ChoiceBuilder(number, self._request)
+            most = MOST_CHOICES if self._request is None else self._expected
+            if len(self._choices) >= most:
+                raise ResponseTooLarge(f"the answer has more choices than were asked for, which is {most} (n)")
+            choice = self._choices[number] = self._made(number)
         return choice
 
     def _head(self, chunk: dict[str, Any]) -> None:
@@ -138,7 +150,7 @@ class AnswerBuilder:
 
 
 class _ChoiceBuilder:
-    def __init__(self, index: int, request: HttpRequest | None) -> None:
+    def __init__(self, index: int, request: HttpRequest | None, allowance: Allowance) -> None:
         self.index = index
         self.finish_reason: str | None = None
         self._request = request
@@ -150,8 +162,7 @@ class _ChoiceBuilder:
         self._found = 0
         """How many calls were found in texts."""
         self._closed = False
-        self._logprobs: dict[str, Any] = {}
-        self._extra: dict[str, Any] = {}
+        self._logprobs, self._extra = Remarks(allowance), Remarks(allowance)
 
     def add(self, entry: dict[str, Any], seed: str, deltas: list[Delta]) -> None:
         """Takes an entry of `choices`, and puts what it says among `deltas`. `seed` makes ids that were left out."""
@@ -191,7 +202,7 @@ class _ChoiceBuilder:
         if whole and self.finish_reason in (None, "stop") and reasoning.strip() and not answered:
             # Servers file an answer without a thought under reasoning (SGLang 0.5.23; vLLM behind a tool result).
             self._take(Piece("text", reasoning), seed, deltas)
-            self._extra[ANSWER_IN_REASONING] = True
+            self._extra.set({ANSWER_IN_REASONING: True})
 
     def _say(self, source: MarkerFilter, text: str, seed: str, deltas: list[Delta]) -> None:
         for piece in source.feed(text):
@@ -212,18 +223,18 @@ class _ChoiceBuilder:
         if reason := entry.get("finish_reason"):
             self.finish_reason = str(reason)
         if logprobs := entry.get("logprobs"):
-            _extend(self._logprobs, _object(logprobs, "logprobs"))
+            self._logprobs.add(_object(logprobs, "logprobs"))
         if tokens := entry.get("token_ids"):
-            _extend(self._extra, {"token_ids": tokens})
+            self._extra.add({"token_ids": tokens})
         if reason or not _USUAL_CHOICE.issuperset(entry):
-            self._extra.update(_told(entry, _KNOWN_CHOICE))
+            self._extra.set(_told(entry, _KNOWN_CHOICE))
         if not _KNOWN_MESSAGE.issuperset(message):
-            _extend(self._extra, _told(message, _KNOWN_MESSAGE))
+            self._extra.add(_told(message, _KNOWN_MESSAGE))
 
     def choice(self, usage: Usage | None, *, ended: bool) -> Choice:
-        reason = self.finish_reason
+        reason, extra = self.finish_reason, self._extra.fields()
         calls = self._calls.close(cut=reason == "length" or (reason is None and not ended))
-        calls = judged(calls, self._request, cut_by(reason, self._extra, usage, self._request))
+        calls = judged(calls, self._request, cut_by(reason, extra, usage, self._request))
         if calls and self._found and reason == "stop":
             reason = "tool_calls"
         if reason is None and ended:
@@ -234,8 +245,8 @@ class _ChoiceBuilder:
             reasoning="".join(self._reasoning) + self._thoughts.held,
             calls=calls,
             finish_reason=reason,
-            logprobs=self._logprobs or None,
-            extra=self._extra,
+            logprobs=self._logprobs.fields() or None,
+            extra=extra,
         )
 
 
@@ -280,15 +291,3 @@ def _malformed(name: str, wanted: str) -> ProtocolError:
 
 def _told(source: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
     return {name: value for name, value in source.items() if name not in known and value is not None}
-
-
-def _extend(target: dict[str, Any], piece: dict[str, Any]) -> None:
-    """Adds a piece's lists and texts to those of the same name, and takes everything else as it is."""
-    for name, value in piece.items():
-        old = target.get(name)
-        if isinstance(old, list) and isinstance(value, list):
-            cast("list[Any]", old).extend(cast("list[Any]", value))
-        elif isinstance(old, str) and isinstance(value, str):
-            target[name] = old + value
-        elif value is not None:
-            target[name] = list(cast("list[Any]", value)) if isinstance(value, list) else value

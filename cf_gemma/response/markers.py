@@ -29,6 +29,8 @@ _FORMS: Final = {_THOUGHT: "thought", _CALL: "call:"}
 _STATES: Final[dict[str, Literal["thought", "call"]]] = {_THOUGHT: "thought", _CALL: "call"}
 _OPEN_THOUGHT: Final = "thought\n"
 """How a text begins whose server took the opening of the channel for its own."""
+_BLANKS: Final = 1_000
+"""Characters of blanks at a text's beginning behind which no thought is looked for any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,38 +62,54 @@ class MarkerFilter:
         self.idle = kind == "reasoning"
         """Whether nothing is held and nothing is open."""
         self._held = ""
+        self._at = 0
+        """Where what is held begins in `_held`."""
+        self._awaited = self._tail = ""
+        """The marker without which nothing of what is held is certain, while there is such a one."""
+        self._later: list[str] = []
+        """What has come since it was looked for in `_held`."""
         self._begun = kind == "reasoning"
         """Whether the text has begun, so that it can't begin with a thought any more."""
         self._spoken: dict[str, bool] = {}
         self._titled = False
         """Whether the word at the beginning of a thought was taken off."""
-        self._searched = 0
         self._calls = request is not None and bool(request.tools)
 
     def feed(self, text: str) -> list[Piece]:
         """The pieces that are certain by now. A text without `<` that comes while `idle` is one piece, itself."""
-        self._held += text
-        pieces: list[Piece] = []
-        while self._advance(pieces, ended=False):
-            pass
+        if self._awaited:
+            # So that no piece is looked at, or copied, once for each that comes after it.
+            self._later.append(text)
+            seen = self._tail + text
+            self._tail = seen[1 - len(self._awaited) :]
+            if self._awaited not in seen:
+                return []
+        pieces = self._pieces(text, ended=False)
         self.idle = self._begun and not self._held and self._state == "plain"
         return pieces
 
     @property
     def held(self) -> str:
         """What is held back."""
-        return self._held
+        return "".join((self._held, *self._later))
 
     def close(self) -> list[Piece]:
         """The rest, once the text has ended."""
+        return self._pieces("", ended=True)
+
+    def _pieces(self, text: str, *, ended: bool) -> list[Piece]:
+        self._held = "".join((self._held, *(self._later or (text,))))
+        self._later.clear()
+        self._awaited, self._at = "", 0
         pieces: list[Piece] = []
-        while self._advance(pieces, ended=True):
+        while self._advance(pieces, ended=ended):
             pass
+        self._held = self._held[self._at :]
         return pieces
 
     def _advance(self, pieces: list[Piece], *, ended: bool) -> bool:
         """Takes one step through what is held; false when it must wait for more."""
-        if not self._held and not (ended and self._state == "call"):
+        if self._at == len(self._held) and not (ended and self._state == "call"):
             return False
         if self._state == "call":
             return self._take_call(pieces, ended=ended)
@@ -101,30 +119,30 @@ class MarkerFilter:
             return self._begin(pieces, ended=ended)
         found = self._next_marker(ended=ended)
         if found is None:
-            end = len(self._held) if ended else _certain(self._held)
-            self._say(self._held[:end], pieces)
-            self._take(end)
+            self._say(self._kind, len(self._held) if ended else _certain(self._held, self._at), pieces)
             return False
-        self._say(self._held[: found.at], pieces)
-        self._take(found.at + (len(found.marker) if found.certain else 0))
+        self._say(self._kind, found.at, pieces)
+        self._at += len(found.marker) if found.certain else 0
         if found.certain and found.marker in _STATES:
             self._state = _STATES[found.marker]
         return found.certain
 
     def _begin(self, pieces: list[Piece], *, ended: bool) -> bool:
         """A text that begins with `thought` and has the end of a channel later began inside of one."""
-        beginning = self._held.lstrip()
-        if not ended and len(beginning) < len(_OPEN_THOUGHT) and _OPEN_THOUGHT.startswith(beginning):
+        begin = len(self._held) - len(self._held.lstrip())
+        beginning = self._held[begin : begin + len(_OPEN_THOUGHT)]
+        if beginning != _OPEN_THOUGHT and _OPEN_THOUGHT.startswith(beginning) and begin < _BLANKS and not ended:
             return False
-        inside = beginning.startswith(_OPEN_THOUGHT) and not self._speaks_of(_THOUGHT_END)
-        end = self._find(_THOUGHT_END) if inside else -1
-        if inside and end < 0 and not ended:
-            return False
+        end = -1
+        if beginning == _OPEN_THOUGHT and not self._speaks_of(_THOUGHT_END):
+            end = self._find(_THOUGHT_END)
+            if end < 0 and not ended:
+                return False
         self._begun = True
         if end >= 0:
-            thought = self._held[:end].lstrip().removeprefix(_OPEN_THOUGHT)
-            self._take(end + len(_THOUGHT_END))
-            pieces.append(Piece("reasoning", thought))
+            self._at = begin + len(_OPEN_THOUGHT)
+            pieces.append(Piece("reasoning", self._held[self._at : end]))
+            self._at = end + len(_THOUGHT_END)
         return True
 
     def _take_call(self, pieces: list[Piece], *, ended: bool) -> bool:
@@ -132,43 +150,42 @@ class MarkerFilter:
         if end < 0 and not ended:
             return False
         self._state = "plain"
-        pieces.append(Piece("call", self._held[:end] if end >= 0 else self._held, whole=end >= 0))
-        self._take(end + len(_CALL_END) if end >= 0 else len(self._held))
+        pieces.append(Piece("call", self._held[self._at : end if end >= 0 else None], whole=end >= 0))
+        self._at = end + len(_CALL_END) if end >= 0 else len(self._held)
         return True
 
     def _take_thought(self, pieces: list[Piece], *, ended: bool) -> bool:
         """Reasoning is handed out as it comes, without the word at its beginning."""
         if not self._titled:
-            if not ended and len(self._held) < len(_OPEN_THOUGHT) and _OPEN_THOUGHT.startswith(self._held):
+            beginning = self._held[self._at : self._at + len(_OPEN_THOUGHT)]
+            if beginning != _OPEN_THOUGHT and _OPEN_THOUGHT.startswith(beginning) and not ended:
                 return False
-            self._held = self._held.removeprefix(_OPEN_THOUGHT)
+            self._at += len(_OPEN_THOUGHT) if beginning == _OPEN_THOUGHT else 0
             self._titled = True
-        end = self._held.find(_THOUGHT_END)
-        certain = end if end >= 0 else len(self._held) if ended else _certain(self._held)
-        if certain:
-            pieces.append(Piece("reasoning", self._held[:certain]))
-        self._take(certain + (len(_THOUGHT_END) if end >= 0 else 0))
-        if end >= 0:
-            self._state, self._titled = "plain", False
-        return end >= 0
+        end = self._held.find(_THOUGHT_END, self._at)
+        if end < 0:
+            self._say("reasoning", len(self._held) if ended else _certain(self._held, self._at), pieces)
+            return False
+        self._say("reasoning", end, pieces)
+        self._at += len(_THOUGHT_END)
+        self._state, self._titled = "plain", False
+        return True
 
     def _find(self, marker: str) -> int:
-        """Where a marker stands, looked for in what has come since the last time; -1 where it doesn't."""
-        at = self._held.find(marker, max(0, self._searched - len(marker)))
-        self._searched = len(self._held)
+        """Where a marker stands in what is held; -1 where it doesn't, and then it is awaited."""
+        at = self._held.find(marker, self._at)
+        if at < 0:
+            self._awaited, self._tail = marker, self._held[self._at :][1 - len(marker) :]
         return at
 
-    def _take(self, count: int) -> None:
-        self._held = self._held[count:]
-        self._searched = 0
-
-    def _say(self, text: str, pieces: list[Piece]) -> None:
-        if text:
-            pieces.append(Piece(self._kind, text))
+    def _say(self, kind: Literal["text", "reasoning"], end: int, pieces: list[Piece]) -> None:
+        if end > self._at:
+            pieces.append(Piece(kind, self._held[self._at : end]))
+        self._at = end
 
     def _next_marker(self, *, ended: bool) -> _Found | None:
         """The first marker that is to be taken out."""
-        for match in _ANY_MARKER.finditer(self._held):
+        for match in _ANY_MARKER.finditer(self._held, self._at):
             marker = match[0]
             if marker in (_CALL, _CALL_END) and not self._calls:
                 continue
@@ -189,7 +206,7 @@ class MarkerFilter:
         return self._spoken[marker]
 
 
-def _certain(text: str) -> int:
-    """How much of a text can't be part of a marker that goes on in the next piece."""
-    at = text.rfind("<", -_LONGEST)
+def _certain(text: str, begin: int) -> int:
+    """Up to where a text can't be part of a marker that goes on in the next piece. `begin` is where it begins."""
+    at = text.rfind("<", max(begin, len(text) - _LONGEST))
     return at if at >= 0 and any(marker.startswith(text[at:]) for marker in _MARKERS) else len(text)

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from cf_gemma.completion import Completion, Delta
     from cf_gemma.request.http_request import HttpRequest
 
-BODY_LIMIT: Final = 32 * 1024 * 1024
-"""Bytes that a whole answer may have."""
+BODY_LIMIT: Final = 8 * 1024 * 1024
+"""What a whole answer may weigh (`jsonobject.weight`) for each choice: a hundred times the usual."""
 
-OBJECT_LIMIT: Final = 4 * BODY_LIMIT
-"""Bytes that a plain object may have: the queue's has the answers to many requests."""
+LARGE_LIMIT: Final = 128 * 1024 * 1024
+"""The same for an answer with log probabilities, and for a plain object: the queue's has many requests' answers."""
 
 ERROR_BODY_LIMIT: Final = 64 * 1024
 """Bytes that are read of an error."""
@@ -56,7 +56,7 @@ class Reader(Protocol[Result]):
 
     @property
     def progress(self) -> int:
-        """A number that grows as long as something comes: a stream's events that say something, a body's bytes."""
+        """A number that grows as long as enough comes: a stream's events that say something, a body's doublings."""
         ...
 
     def feed(self, piece: bytes) -> Iterable[Delta]:
@@ -87,13 +87,13 @@ class Reader(Protocol[Result]):
 class _Collected:
     """A body that means something as a whole only."""
 
-    limit = BODY_LIMIT
     _body: bytearray
 
-    def __init__(self, headers: Mapping[str, str], now: float) -> None:
+    def __init__(self, headers: Mapping[str, str], now: float, limit: int = LARGE_LIMIT) -> None:
         """`headers` are lower case; `now` is Unix time, for a Retry-After that is a date."""
         self._headers = headers
         self._now = now
+        self._limit = limit
         self._body = bytearray()
 
     @property
@@ -106,11 +106,11 @@ class _Collected:
 
     @property
     def progress(self) -> int:
-        return len(self._body)
+        return len(self._body).bit_length()  # a drip is no answer: it has to double within each timeout
 
     def feed(self, piece: bytes) -> Iterable[Delta]:
-        if len(self._body) + len(piece) > self.limit:
-            raise ResponseTooLarge(f"the answer is larger than {self.limit} bytes")
+        if len(self._body) + len(piece) > self._limit:
+            raise ResponseTooLarge(f"the answer is larger than {self._limit} bytes")
         self._body += piece
         return ()
 
@@ -126,6 +126,11 @@ class _Collected:
         return ConnectionFailed(
             f"the connection was lost within the answer: {reason}", request_id=request_id(self._headers)
         )
+
+    def _taken(self) -> bytes:
+        """The whole body, which isn't kept here any longer."""
+        body, self._body = bytes(self._body), bytearray()
+        return body
 
     def _advised(self, error: GemmaError) -> GemmaError:
         """The error, with the wait that the answer asks for."""
@@ -167,7 +172,7 @@ class Whole(_Collected, Reader["Completion"]):
     """An answer that comes in one piece."""
 
     def __init__(self, request: HttpRequest, status: int, headers: Mapping[str, str], now: float) -> None:
-        super().__init__(headers, now)
+        super().__init__(headers, now, LARGE_LIMIT if request.logprobs else BODY_LIMIT * request.choices)
         self._request = request
         self._status = status
         self._answer = AnswerBuilder(headers, request)
@@ -175,7 +180,7 @@ class Whole(_Collected, Reader["Completion"]):
     @override
     def close(self) -> Iterator[Delta]:
         try:
-            yield from deltas(self._answer, self._status, self._headers, bytes(self._body))
+            yield from deltas(self._answer, self._status, self._headers, self._taken(), self._limit)
         except GemmaError as error:
             raise self._advised(error) from error.__cause__
 
@@ -187,8 +192,6 @@ class Whole(_Collected, Reader["Completion"]):
 class PlainObject(_Collected, Reader["dict[str, Any]"]):
     """A JSON object that is no answer of the model's: the queue's receipts and results."""
 
-    limit = OBJECT_LIMIT
-
     def __init__(self, status: int, headers: Mapping[str, str], now: float) -> None:
         super().__init__(headers, now)
         self._status = status
@@ -197,7 +200,7 @@ class PlainObject(_Collected, Reader["dict[str, Any]"]):
     @override
     def close(self) -> Iterable[Delta]:
         try:
-            self._object = checked(self._status, self._headers, bytes(self._body))
+            self._object = checked(self._status, self._headers, self._taken(), self._limit)
         except GemmaError as error:
             raise self._advised(error) from error.__cause__
         return ()

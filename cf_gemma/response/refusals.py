@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from pydantic_core import from_json
-
 from cf_gemma.codes import CODES, error_class
 from cf_gemma.errors import (
     ApiError,
@@ -17,7 +15,7 @@ from cf_gemma.errors import (
     PermissionDenied,
     QuotaExhausted,
 )
-from cf_gemma.jsonobject import as_object
+from cf_gemma.jsonobject import as_object, parsed
 from cf_gemma.response.headers import request_id
 
 if TYPE_CHECKING:
@@ -43,7 +41,8 @@ _NO_ERROR: Final[tuple[object, ...]] = (None, False, "", [])
 """What `error` may be in an answer that isn't one; an empty object is one without a reason."""
 
 _PREFIX = re.compile(r"^(?:AiError: )+")
-_UUID = re.compile(r"\s*\(([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\)$")
+_UUID = re.compile(r"\(([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\)")
+_UUID_LENGTH: Final = 38
 _CODE_IN_TEXT = re.compile(r"\b(\d{3,5})\s*:")
 _OVERFLOW = re.compile(
     r"context (?:window|length|size)|Sequence too long|Max context reached|max_model_len|exceed_context_size|"
@@ -68,8 +67,8 @@ def api_error(payload: dict[str, Any] | str, headers: Mapping[str, str], status:
     kind = error_class(status, code)
     if issubclass(kind, BadRequest) and _OVERFLOW.search(complaint.message):
         kind = ContextOverflow
-    named = _UUID.search(complaint.message)
-    message = _PREFIX.sub("", _UUID.sub("", complaint.message)) or "no reason given"
+    text, named = _without_id(complaint.message)
+    message = _PREFIX.sub("", text) or "no reason given"
     if status is not None and 300 <= status < 400:
         message = "a redirect, which is never followed: the token would go to another address. Check base_url"
     if remedy := _HINTS.get(code or 0) or _REMEDIES.get(kind):
@@ -78,8 +77,15 @@ def api_error(payload: dict[str, Any] | str, headers: Mapping[str, str], status:
         message,
         status=status,
         code=code,
-        request_id=request_id(headers) or (named[1] if named else None),
+        request_id=request_id(headers) or named,
     )
+
+
+def _without_id(message: str) -> tuple[str, str | None]:
+    """A message without the request's id at its end, and that."""
+    end = len(message.rstrip())
+    found = _UUID.fullmatch(message, max(0, end - _UUID_LENGTH), end)
+    return (message[: found.start()].rstrip(), found[1]) if found else (message, None)
 
 
 class _Complaint(NamedTuple):
@@ -119,7 +125,7 @@ def _code(code: object, message: str) -> int | None:
 def lenient(body: bytes) -> dict[str, Any] | str:
     """An error's body as JSON when it is, else as the text that it is (HTML of a proxy, `error code: 1015`)."""
     try:
-        payload = from_json(body)
+        payload = parsed(body)
     except ValueError:
         return excerpt(body)
     return as_object(payload) or excerpt(body)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic_core import from_json
 
 from cf_gemma.errors import GemmaError, ProtocolError, ResponseTooLarge, StreamTimeout, StreamTruncated
-from cf_gemma.jsonobject import as_object
+from cf_gemma.jsonobject import LIGHT, as_object, parsed
 from cf_gemma.response.answer import AnswerBuilder
 from cf_gemma.response.events import EVENT_LIMIT, EventDecoder
 from cf_gemma.response.headers import request_id
@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from cf_gemma.request.http_request import HttpRequest
 
 STREAM_LIMIT: Final = 128 * 1024 * 1024
-"""Bytes that a stream may have for each choice: about 300,000 tokens, more than the model's context, with an event for
-each; some 70,000 when each comes with 20 alternatives (`top_logprobs`)."""
+"""Bytes that a stream may have for each choice, at most: about 300,000 tokens, more than the model's context, with an
+event for each; some 70,000 when each comes with 20 alternatives (`top_logprobs`)."""
+
+STREAM_BASE: Final = 8 * 1024 * 1024
+TOKEN_LIMIT: Final = 1_024
+"""The same for each token that was asked for, without alternatives, and besides: most events have a third of that."""
 
 
 class Streamed:
@@ -41,7 +45,7 @@ class Streamed:
         self._headers = headers
         self._decoder = EventDecoder(event_limit)
         self._answer = AnswerBuilder(headers, request)
-        self._left = STREAM_LIMIT * request.choices
+        self._limit = self._left = _limit(request)
 
     @property
     def finished(self) -> bool:
@@ -59,7 +63,7 @@ class Streamed:
             for data, kind in self._decoder.feed(piece):
                 self._take(data, kind, deltas)
             if self._left < 0:
-                raise ResponseTooLarge(f"the stream is larger than {STREAM_LIMIT * self._request.choices} bytes")
+                raise ResponseTooLarge(f"the stream is larger than {self._limit} bytes")
         except GemmaError as error:
             error.partial = self.partial()
             return _before(error, deltas)
@@ -119,7 +123,7 @@ class Streamed:
             return
         chunk: Any
         try:
-            chunk = from_json(data, allow_inf_nan=False)
+            chunk = from_json(data, allow_inf_nan=False) if len(data) <= LIGHT else parsed(data)
         except ValueError:
             chunk = None
         if chunk.__class__ is not dict or kind == b"error":
@@ -162,6 +166,12 @@ class Streamed:
         except ProtocolError:
             payload = excerpt(data)
         return api_error(payload, self._headers)
+
+
+def _limit(request: HttpRequest) -> int:
+    known = request.limit is not None and not request.logprobs
+    each = min(STREAM_LIMIT, STREAM_BASE + TOKEN_LIMIT * (request.limit or 0)) if known else STREAM_LIMIT
+    return each * request.choices
 
 
 def _before(error: GemmaError, deltas: list[Delta]) -> Iterator[Delta]:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from cf_gemma.completion import InvalidToolCall, ToolCall, ToolCallDelta
-from cf_gemma.jsonobject import as_object
+from cf_gemma.errors import ResponseTooLarge
+from cf_gemma.jsonobject import as_object, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+CALLS: Final = 4_096
+"""Tool calls that one choice may have. Our limit: the model's window has room for a few hundred."""
+
+_MARKS: Final = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
+"""What decides where a JSON value ends."""
 
 
 class ToolCallAssembler:
@@ -27,6 +35,8 @@ class ToolCallAssembler:
         self._choice = choice
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
+        self._by_id: dict[str, _Call] = {}
+        self._ids: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -53,28 +63,32 @@ class ToolCallAssembler:
             return None if piece.repeats(call) else call
         if piece.empty:
             return None
+        if len(self._calls) == CALLS:
+            raise ResponseTooLarge(f"the answer has more than {CALLS} tool calls")
         call = self._by_index[piece.index] = _Call(len(self._calls))
         self._calls.append(call)
         return call
 
     def _known(self, piece: _Piece) -> _Call | None:
-        if not piece.indexed and piece.id:
-            for call in reversed(self._calls):  # Two may share an id: then the later one goes on.
-                if call.wire_id == piece.id:
-                    return call
+        if not piece.indexed and piece.id in self._by_id:
+            return self._by_id[piece.id]
         return self._by_index.get(piece.index)
 
     def _advance(self, call: _Call, piece: _Piece, answer_id: str) -> Iterator[ToolCallDelta]:
-        call.wire_id = call.wire_id or piece.id
-        call.parts.append(piece.arguments)
+        if piece.id and not call.wire_id:
+            call.wire_id = piece.id
+            # Two may share an id: then the later one goes on.
+            self._by_id[piece.id] = max(call, self._by_id.get(piece.id, call), key=lambda one: one.place)
+        call.arguments.add(piece.arguments)
         if call.name:
             if piece.arguments:
                 yield ToolCallDelta(call.place, arguments=piece.arguments, choice=self._choice)
         elif piece.name:
             call.name = piece.name
-            taken = {other.id for other in self._calls if other is not call}
-            call.id = call.wire_id if call.wire_id and call.wire_id not in taken else self._made_id(call, answer_id)
-            yield ToolCallDelta(call.place, call.id, call.name, "".join(call.parts), self._choice)
+            own = call.wire_id and call.wire_id not in self._ids
+            call.id = call.wire_id if own else self._made_id(call, answer_id)
+            self._ids.add(call.id)
+            yield ToolCallDelta(call.place, call.id, call.name, call.arguments.text(), self._choice)
 
     def _made_id(self, call: _Call, answer_id: str) -> str:
         """An id for a call that came without one of its own: the same whenever the same answer is replayed."""
@@ -83,20 +97,17 @@ class ToolCallAssembler:
 
 
 class _Call:
-    __slots__ = ("id", "name", "parts", "place", "wire_id")
+    __slots__ = ("arguments", "id", "name", "place", "wire_id")
 
     def __init__(self, place: int) -> None:
         self.place = place
         self.wire_id = ""
         self.id = ""
         self.name = ""
-        self.parts: list[str] = []
-
-    def whole(self) -> bool:
-        return as_object(_decoded("".join(self.parts))) is not None
+        self.arguments = _Arguments()
 
     def result(self, *, cut: bool) -> ToolCall | InvalidToolCall:
-        arguments = "".join(self.parts)
+        arguments = self.arguments.text()
         args = {} if not cut and not arguments.strip() else as_object(_decoded(arguments))
         identity = self.id or self.wire_id
         if not self.name:
@@ -104,6 +115,53 @@ class _Call:
         if args is not None:
             return ToolCall(identity, self.name, arguments, args)
         return InvalidToolCall(identity, self.name, arguments, "the arguments are not a complete JSON object")
+
+
+class _Arguments:
+    """JSON text that comes in parts, none of which is looked at twice to see where it ends."""
+
+    __slots__ = ("_depth", "_in_text", "_new", "_parts", "_whole", "length")
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._parts: list[str] = []
+        self._new: list[str] = []
+        self._depth = 0
+        self._in_text = False
+        self._whole: bool | None = None
+
+    def add(self, part: str) -> None:
+        if part:
+            self.length += len(part)
+            self._parts.append(part)
+            self._new.append(part)
+
+    def text(self) -> str:
+        return "".join(self._parts)
+
+    def whole(self) -> bool:
+        """Whether the parts so far are a JSON object."""
+        new = "".join(self._new)
+        self._new.clear()
+        if self._whole is None and self._ends(new):
+            self._whole = as_object(_decoded(self.text())) is not None
+        elif self._whole and new.strip():  # nothing but blanks may follow
+            self._whole = False
+        return bool(self._whole)
+
+    def _ends(self, new: str) -> bool:
+        """Whether the first object or array ends within this."""
+        for found in _MARKS.finditer(new):
+            mark = found[0]
+            if mark == "\\":  # what it stands before is yet to come
+                self._new.append(mark)
+            elif mark == '"':
+                self._in_text = not self._in_text
+            elif not self._in_text and len(mark) == 1:
+                self._depth += 1 if mark in "{[" else -1
+                if self._depth <= 0:
+                    return True
+        return False
 
 
 class _Piece:
@@ -134,16 +192,17 @@ class _Piece:
             return True
         # Some servers repeat the name with each piece, so only arguments that begin anew are another call's.
         anew = bool(self.name and call.name) and self.arguments.lstrip().startswith("{")
-        return (other_id or anew) and call.whole() and not self.repeats(call)
+        return (other_id or anew) and call.arguments.whole() and not self.repeats(call)
 
     def repeats(self, call: _Call) -> bool:
         """Whether this is, once more, the whole of a call that is whole already."""
         same = self.id and (self.id, self.name) == (call.wire_id, call.name)
-        return bool(same) and self.arguments == "".join(call.parts) and call.whole()
+        known = call.arguments
+        return bool(same) and len(self.arguments) == known.length and self.arguments == known.text() and known.whole()
 
 
 def _decoded(arguments: str) -> object:
     try:
-        return from_json(arguments, allow_inf_nan=False)
+        return parsed(arguments)
     except ValueError:
         return None

@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from cf_gemma.completion import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Combine = Callable[[list[tuple[float, int]]], float]
+    from collections.abc import Iterator
 
 _ABSURD: Final = 1e18
 """More than any count can be."""
+
+_KEPT: Final = 64
+"""Reports that differ, and that are kept until they are read."""
+
+_NAMES: Final = {
+    **dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens", "neurons"), ""),
+    "cached_tokens": "prompt_tokens_details",
+    "reasoning_tokens": "completion_tokens_details",
+}
+"""Each count, and the group that it is in."""
+
+_Counts = dict[str, float]
 
 
 class UsageMeter:
@@ -25,6 +35,11 @@ class UsageMeter:
 
     def __init__(self) -> None:
         self._runs: list[_Run] = []
+        self._reported = False
+        self._added: _Counts = {}
+        self._highest: _Counts = {}
+        self._with_prompt = 0
+        """Reports that count the prompt."""
         self._total: dict[str, Any] | None = None
 
     def add(self, report: dict[str, Any]) -> None:
@@ -32,8 +47,10 @@ class UsageMeter:
         runs = self._runs
         if runs and runs[-1].report == report:
             runs[-1].length += 1
-        else:
-            runs.append(_Run(report))
+            return
+        if len(runs) == _KEPT:
+            self._read()
+        runs.append(_Run(report))
 
     def close(self, report: dict[str, Any], *, total: bool) -> None:
         """Takes the usage of a chunk without choices: a total, as one that counts the prompt is, or an increment."""
@@ -45,17 +62,29 @@ class UsageMeter:
     def usage(self) -> Usage | None:
         """The whole answer's usage so far; None when none was reported."""
         if self._total is None:
-            return _combined(self._runs, self._combine) if self._runs else None
-        total = _combined([_Run(self._total)], _added_up)
-        if total.neurons is None and self._runs:
-            return replace(total, neurons=_over(self._runs, self._combine, "neurons"))
+            return self._told()
+        total = _usage(dict(_counts(self._total)))
+        if total.neurons is None and (told := self._told()):
+            return replace(total, neurons=told.neurons)
         return total
 
-    @property
-    def _combine(self) -> Combine:
-        """How the reports of chunks with choices go together: increments count the prompt once, totals each time."""
-        counted = sum(run.length for run in self._runs if _count(run.report, "prompt_tokens"))
-        return _added_up if counted <= 1 else _highest
+    def _told(self) -> Usage | None:
+        """What the chunks with choices report together."""
+        self._read()
+        if not self._reported:
+            return None
+        # Increments count the prompt once, running totals again and again.
+        return _usage(self._added if self._with_prompt <= 1 else self._highest)
+
+    def _read(self) -> None:
+        """Reads the reports that are kept."""
+        for run in self._runs:
+            self._reported = True
+            for name, count in _counts(run.report):
+                self._added[name] = self._added.get(name, 0) + count * run.length
+                self._highest[name] = max(self._highest.get(name, 0), count)
+                self._with_prompt += run.length if name == "prompt_tokens" and count else 0
+        self._runs.clear()
 
 
 class _Run:
@@ -68,30 +97,23 @@ class _Run:
         self.length = 1
 
 
-def _added_up(counts: list[tuple[float, int]]) -> float:
-    return sum(count * length for count, length in counts)
+def _counts(report: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, group in _NAMES.items():
+        if (count := _count(report, name, group)) is not None:
+            yield name, count
 
 
-def _highest(counts: list[tuple[float, int]]) -> float:
-    return max(count for count, _ in counts)
-
-
-def _combined(runs: list[_Run], combine: Combine) -> Usage:
-    prompt = int(_over(runs, combine, "prompt_tokens") or 0)
-    completion = int(_over(runs, combine, "completion_tokens") or 0)
+def _usage(counts: _Counts) -> Usage:
+    prompt = int(counts.get("prompt_tokens", 0))
+    completion = int(counts.get("completion_tokens", 0))
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
-        total_tokens=int(_over(runs, combine, "total_tokens") or prompt + completion),
-        cached_tokens=_whole(_over(runs, combine, "cached_tokens", "prompt_tokens_details")),
-        reasoning_tokens=_whole(_over(runs, combine, "reasoning_tokens", "completion_tokens_details")),
-        neurons=_over(runs, combine, "neurons"),
+        total_tokens=int(counts.get("total_tokens") or prompt + completion),
+        cached_tokens=_whole(counts.get("cached_tokens")),
+        reasoning_tokens=_whole(counts.get("reasoning_tokens")),
+        neurons=counts.get("neurons"),
     )
-
-
-def _over(runs: list[_Run], combine: Combine, name: str, group: str = "") -> float | None:
-    known = [(count, run.length) for run in runs if (count := _count(run.report, name, group)) is not None]
-    return combine(known) if known else None
 
 
 def _count(report: dict[str, Any], name: str, group: str = "") -> float | None:

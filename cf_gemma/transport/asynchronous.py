@@ -13,6 +13,7 @@ from typing_extensions import override
 from cf_gemma.transport.call import AsyncCalls
 from cf_gemma.transport.http_calls import HttpCalls
 from cf_gemma.transport.http_exchanges import AsyncHttpExchange
+from cf_gemma.transport.limits import headers_within_async, limited_async
 from cf_gemma.transport.pools import async_pool, async_pools, certificates
 
 if TYPE_CHECKING:
@@ -51,12 +52,12 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
     async def _post(self, send: Send) -> AsyncHttpExchange:
         if self._given is not None:
             message = self._messages.post_through(self._given, send.request)
-            return AsyncHttpExchange(send, self._settings, await _sent(self._given, message), _nothing)
+            return AsyncHttpExchange(send, self._settings, await self._sent(self._given, message), _nothing)
         pool = await async_pool(self._settings, self)
         message = self._messages.post(send.request)
         lane = await _enter(pool.lanes)
         try:
-            response = await _sent(pool.client(lane), message)
+            response = await self._sent(pool.client(lane), message)
         except BaseException:
             pool.lanes.leave(lane)
             raise
@@ -70,14 +71,20 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
     @override
     async def _download(self, image: RemoteImage, message: httpx.Request) -> None:
         client = self._given or (await async_pool(self._settings, self)).client(0)
-        async with aclosing(await client.send(message, stream=True, auth=None, follow_redirects=False)) as response:
+        async with (
+            limited_async(image.left(time.monotonic())),
+            aclosing(await client.send(message, stream=True, auth=None, follow_redirects=False)) as response,
+        ):
             image.begin(response.status_code, response.headers)
             async for chunk in response.aiter_bytes():
                 image.feed(chunk, time.monotonic())
 
-
-async def _sent(client: httpx.AsyncClient, message: httpx.Request) -> httpx.Response:
-    return await client.send(message, stream=True, follow_redirects=False)
+    async def _sent(self, client: httpx.AsyncClient, message: httpx.Request) -> httpx.Response:
+        if (seconds := self._settings.timeout) is None:
+            return await client.send(message, stream=True, follow_redirects=False)
+        async with limited_async(None) as scope:
+            message.extensions = {**message.extensions, "trace": headers_within_async(scope, seconds)}
+            return await client.send(message, stream=True, follow_redirects=False)
 
 
 async def _enter(lanes: Lanes) -> int:

@@ -14,6 +14,7 @@ from cf_gemma.transport import waits
 from cf_gemma.transport.flow import now
 from cf_gemma.transport.http_calls import HttpCalls
 from cf_gemma.transport.http_exchanges import SyncExchange
+from cf_gemma.transport.limits import headers_within, limited
 from cf_gemma.transport.pools import sync_pool, sync_pools
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class SyncTransport(HttpCalls[SyncExchange]):
     ) -> None:
         super().__init__(settings)
         self._given = http_client
+        self._trace = headers_within(settings.timeout)
 
     def complete(self, request: HttpRequest) -> Completion:
         """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
@@ -67,12 +69,12 @@ class SyncTransport(HttpCalls[SyncExchange]):
     async def _post(self, send: Send) -> SyncExchange:
         if self._given is not None:
             message = self._messages.post_through(self._given, send.request)
-            return SyncExchange(send, self._settings, _sent(self._given, message), _nothing)
+            return SyncExchange(send, self._settings, self._sent(self._given, message), _nothing)
         pool = sync_pool(self._settings, self)
         message = self._messages.post(send.request)
         lane = _enter(pool.lanes)
         try:
-            response = _sent(pool.client(lane), message)
+            response = self._sent(pool.client(lane), message)
         except BaseException:
             pool.lanes.leave(lane)
             raise
@@ -89,14 +91,17 @@ class SyncTransport(HttpCalls[SyncExchange]):
     @override
     async def _download(self, image: RemoteImage, message: httpx.Request) -> None:
         client = self._given or sync_pool(self._settings, self).client(0)
-        with closing(client.send(message, stream=True, auth=None, follow_redirects=False)) as response:
+        with (
+            limited(image.left(time.monotonic())),
+            closing(self._sent(client, message, auth=None)) as response,
+        ):
             image.begin(response.status_code, response.headers)
             for chunk in response.iter_bytes():
                 image.feed(chunk, time.monotonic())
 
-
-def _sent(client: httpx.Client, message: httpx.Request) -> httpx.Response:
-    return client.send(message, stream=True, follow_redirects=False)
+    def _sent(self, client: httpx.Client, message: httpx.Request, **options: Any) -> httpx.Response:
+        message.extensions = {**message.extensions, "trace": self._trace}
+        return client.send(message, stream=True, follow_redirects=False, **options)
 
 
 def _enter(lanes: Lanes) -> int:

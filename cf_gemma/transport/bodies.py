@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-import time
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import httpx
 
+from cf_gemma.transport.limits import limited, watch
+
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
 
 DRAIN: Final = 0.1
 """Seconds that the end of a body may take after the answer's end, so that its connection can be used again."""
@@ -42,7 +43,10 @@ class Body:
         """Reads what is left, so that the connection can be used again, unless that takes too long."""
         if self._response.http_version == "HTTP/2":  # a connection of many streams is kept anyway
             return
-        with contextlib.suppress(httpx.HTTPError), _limited(self._response.extensions.get("network_stream")):
+        # The limit is this thread's own, and the connection not given back yet: nobody else's read is touched.
+        with contextlib.suppress(httpx.HTTPError), limited(DRAIN):
+            if connection := self._response.extensions.get("network_stream"):
+                watch(connection)
             for _ in self.chunks:
                 pass
 
@@ -59,26 +63,3 @@ class Body:
         with contextlib.suppress(RuntimeError):  # no thread can be had: the connection stays, as the body does
             thread.start()
             thread.join(CLOSE)
-
-
-@contextlib.contextmanager
-def _limited(connection: Any) -> Generator[None]:
-    """Within this context, reading from the connection times out when all of it has taken `DRAIN` seconds.
-
-    httpcore asks for a read's limit when the body begins, so the connection's own `read` is what can still be limited.
-    It is the owner's thread that does so, before the connection is given back: nobody else's read is touched.
-    """
-    if connection is None:  # a mock's
-        yield
-        return
-    read, end = connection.read, time.monotonic() + DRAIN
-
-    def limited(max_bytes: int, timeout: float | None = None) -> bytes:
-        left = max(0.001, end - time.monotonic())
-        return read(max_bytes, left if timeout is None else min(timeout, left))
-
-    connection.read = limited
-    try:
-        yield
-    finally:
-        del connection.read

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from cf_gemma.errors import ConfigurationError
+from cf_gemma.settings import is_framing
+
 if TYPE_CHECKING:
     from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.request.remote_images import RemoteImage
@@ -30,10 +33,17 @@ class Messages:
         )
 
     def post_through(self, client: httpx.Client | httpx.AsyncClient, request: HttpRequest) -> httpx.Request:
-        """For a user's client, with the headers and parameters that it adds to each request."""
-        return client.build_request(
+        """For a user's client, with the headers and parameters that it adds to each request.
+
+        Raises ConfigurationError for headers that are none of its business.
+        """
+        message = client.build_request(
             "POST", _url(request.url), headers=request.headers, content=request.body, timeout=self._limits
         )
+        for name, value in message.headers.items():
+            if is_framing(name) and (name, value) != ("connection", "keep-alive"):  # httpx's own
+                raise ConfigurationError(f"http_client: its header {name} can't be set; it is the connection's")
+        return message
 
     def get(self, image: RemoteImage, addresses: list[tuple[object, ...]]) -> httpx.Request:
         """For an image at these addresses. A user's client adds nothing: its credentials aren't for strangers."""

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -11,8 +12,12 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from cf_gemma import AsyncGemma, Gemma
+from cf_gemma.bulk import Bulk
 from cf_gemma.errors import ConfigurationError, GemmaError
 from cf_gemma.settings import BASE_URL, Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TOKEN = "cf-canary-0123456789"
 OPENAI = "http://127.0.0.1:8080/v1"
@@ -267,6 +272,39 @@ def test_headers_that_can_not_be_sent(headers: dict[Any, Any], told: str) -> Non
     message = refusal(default_headers=headers)
     assert told in message
     assert TOKEN not in message
+
+
+FRAMING = (
+    *("transfer-encoding", "Connection", "keep-alive", "TE", "trailer", "upgrade", "expect", "content-encoding"),
+    *("proxy-authorization", "Proxy-Connection", "http2-settings", "content-length"),
+)
+
+
+@pytest.mark.parametrize("name", FRAMING)
+def test_headers_of_the_connection(name: str, tmp_path: Path) -> None:
+    """What says how a request is cut out of a connection is refused wherever it stands, and nothing is sent."""
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200)
+
+    client = httpx.Client(transport=httpx.MockTransport(answer), headers={name: "chunked"})
+    where: dict[str, Any] = {"account_id": "a", "api_token": "t"}
+    with pytest.raises(ConfigurationError, match=name):
+        Gemma(**where, default_headers={name: "chunked"})
+    with pytest.raises(ConfigurationError, match=name):
+        Gemma(**where).chat("hi", extra_headers={name: "chunked"})
+    with pytest.raises(ConfigurationError, match=name):
+        Gemma(**where).batch.submit(["hi"], extra_headers={name: "chunked"})
+    if name != "content-length":  # httpx has its own, whatever the client's says
+        with pytest.raises(ConfigurationError, match=name.lower()):
+            Gemma(**where, http_client=client).chat("hi")
+    rows, answers = tmp_path / "rows.jsonl", tmp_path / "answers.jsonl"
+    rows.write_text(json.dumps({"prompt": "hi", "extra_headers": {name: "chunked"}}))
+    Bulk(rows, answers).run(AsyncGemma(**where))
+    assert name in json.loads(answers.read_text())["error"]["message"]
+    assert sent == []
 
 
 @pytest.mark.parametrize(

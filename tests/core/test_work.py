@@ -118,8 +118,8 @@ FACES = ("Gemma", "async Gemma", "LangChain", "async LangChain", "LlamaIndex", "
         ("async Gemma", 12, 28),
         ("LangChain", 17, 33),
         ("async LangChain", 17, 33),
-        ("LlamaIndex", 17, 33),
-        ("async LlamaIndex", 17, 33),
+        ("LlamaIndex", 17, 34),
+        ("async LlamaIndex", 17, 34),
     ],
 )
 def test_steps_for_each_event(face: str, frames: int, calls: int) -> None:

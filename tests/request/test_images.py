@@ -7,12 +7,15 @@ import random
 import re
 import subprocess
 import sys
+import tracemalloc
+import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from cf_gemma.errors import UnsupportedContent
 from cf_gemma.model import IMAGE_BYTES, IMAGE_LONGEST_SIDE
@@ -368,3 +371,104 @@ def test_any_bytes_are_an_image_or_refused(data: bytes, draw: st.DataObject) -> 
     except UnsupportedContent as error:
         url = f"data:image/{error}"
     assert url.startswith("data:image/")
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
+
+
+def two_headed(first: tuple[int, int], second: tuple[int, int]) -> bytes:
+    """A PNG that says twice how large it is; Pillow believes the second."""
+    sizes = [width.to_bytes(4) + height.to_bytes(4) for width, height in (first, second)]
+    heads = [chunk(b"IHDR", size + b"\x08\x02\0\0\0") for size in sizes]
+    pixels = zlib.compress(bytes(100), 9)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(heads) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+EXIF = b"Exif\0\0MM\0*\0\0\0\x08"
+ENTRY = b"\x01\x12\0\x03\0\0\0\x01"
+
+
+def with_exif(exif: bytes, kind: str = "JPEG") -> bytes:
+    """A picture to be scaled down with this EXIF."""
+    return picture(kind, (1_200, 600), exif=exif)
+
+
+def test_a_second_head_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Pillow takes a file for is held to the limit, too, before anything is decoded."""
+    decoded: list[object] = []
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decoded.append)
+    with pytest.raises(UnsupportedContent, match="can't be read"):
+        sent(two_headed((1_100, 1_100), (8_000, 8_000)))
+    assert decoded == []
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    ("exif", "size"),
+    [
+        (EXIF + b"\0\x01" + ENTRY + b"\0\x06\0\0", (512, 1024)),
+        (EXIF + b"\0\x02" + bytes(12) + ENTRY + b"\0\x06\0\0", (512, 1024)),
+        (EXIF + b"\xff\xff" + ENTRY + b"\0\x08\0\0", (512, 1024)),
+        (EXIF + b"\0\x01" + ENTRY + b"\0\x63\0\0", (1024, 512)),
+        (EXIF + b"\0\x01" + ENTRY[:5], (1024, 512)),
+        (EXIF[:9], (1024, 512)),
+        (b"Exif\0\0" + b"\xff" * 40, (1024, 512)),
+        (EXIF + b"\0\x01\x01\x1a\0\x05\0\0\0\x01\xff\xff\xff\xff", (1024, 512)),
+    ],
+    ids=["turned", "behind another", "cut", "no turn", "cut entry", "cut head", "junk", "a fraction that is not there"],
+)
+def test_damaged_exif(kind: str, exif: bytes, size: tuple[int, int]) -> None:
+    """Of EXIF its orientation counts and nothing else: what is damaged in it costs no image."""
+    assert opened(sent(with_exif(exif, kind))).size == size
+
+
+def test_exif_takes_no_memory() -> None:
+    """Entries that all point to the same large place are not read."""
+    entries = b"".join(tag.to_bytes(2) + b"\0\x07\0\0\xf0\0\0\0\0\x08" for tag in range(0x9000, 0x9000 + 4_000))
+    exif = EXIF + b"\x0f\xa0" + entries + bytes(10_000)
+    tracemalloc.start()
+    assert opened(sent(with_exif(exif))).size == (1024, 512)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_a_jpeg_of_many_scans_is_refused() -> None:
+    """A progressive JPEG goes over its picture a dozen times; one that would a thousand times isn't decoded."""
+    data = picture("JPEG", (1_200, 600), progressive=True)
+    begin = data.rindex(b"\xff\xda")
+    assert opened(sent(data)).size == (1024, 512)
+    with pytest.raises(UnsupportedContent, match="can't be read"):
+        sent(data[:begin] + data[begin:-2] * 200 + data[-2:])
+
+
+@pytest.mark.parametrize("data", [b"\xff\xd8" + b"\xff" * 2_000_000, b"\xff\xd8" + b"\xff\xe1\0\2" * 500_000])
+def test_an_odd_jpeg_is_given_up_soon(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither fill bytes nor segments without end are walked through."""
+    looks = 0
+
+    class Fill:
+        def match(self, data: bytes, at: int) -> Any:
+            nonlocal looks
+            looks += 1
+            return re.compile(rb"\xff+").match(data, at)
+
+    monkeypatch.setattr("cf_gemma.request.images._FILL", Fill())
+    with pytest.raises(UnsupportedContent):
+        sent(data)
+    assert looks < 20_000
+
+
+@given(st.sampled_from(["PNG", "JPEG", "WEBP", "GIF"]), st.data())
+@settings(max_examples=200)
+def test_damaged_photos(kind: str, draw: st.DataObject) -> None:
+    """A photo with EXIF that must be scaled down, damaged anywhere: sent or refused, and nothing else."""
+    exif = {} if kind == "GIF" else {"exif": EXIF + b"\0\x01" + ENTRY + b"\0\x06\0\0"}
+    data = bytearray(picture(kind, (1_030, 16), **exif))
+    for _ in range(draw.draw(st.integers(1, 6))):
+        data[draw.draw(st.integers(0, min(len(data) - 1, 200)))] = draw.draw(st.integers(0, 255))
+    cut = draw.draw(st.integers(0, len(data)))
+    with suppress(UnsupportedContent):
+        assert sent(bytes(data[:cut] if draw.draw(st.booleans()) else data)).startswith("data:image/")

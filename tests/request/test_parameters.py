@@ -58,6 +58,7 @@ TABLE: dict[str, tuple[Values, Values]] = {
     "thinking": ([True, False], FLAGS),
     "extra_body": ([{"top_k": 64}], DICTS),
     "extra_headers": ([{"cf-aig-cache-ttl": "60"}], DICTS),
+    "session_affinity": (["thread-7"], TEXTS),
 }
 GOOD = [(name, value) for name, (good, _) in TABLE.items() for value in good]
 BAD = [(name, value) for name, (_, bad) in TABLE.items() for value in bad]

@@ -128,6 +128,12 @@ async def test_private_host_is_not_asked(mode: str, dns: list[str]) -> None:
         "100.64.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1%eth0", "fd00::1", "ff02::1",
         "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::",
         "2001:db8::1",
+        "192.0.0.192", "192.0.2.1", "192.31.196.1", "192.52.193.1", "192.88.99.1", "192.175.48.1", "198.18.0.1",
+        "198.51.100.1", "203.0.113.1", "240.0.0.1", "168.63.129.16", "100.100.100.200",
+        "64:ff9b:1::1", "64:ff9b:1::5db8:d70e", "64:ff9b::a83f:8110", "::127.0.0.1", "::93.184.215.14",
+        "::ffff:93.184.215.14", "::ffff:0:7f00:1", "2002:5db8:d70e::1", "2001::1", "2001:0:5db8:d70e::1",
+        "2606:2800::5efe:7f00:1", "2606:2800::200:5efe:5db8:d70e", "fec0::1", "5f00::1", "3fff::1", "3ffe::1", "100::1",
+        "100:0:0:1::1", "2001:2::1", "2001:20::1", "2620:4f:8000::1", "4000::1", "fd00:ec2::254",
     ],
 )  # fmt: skip
 def test_not_public(address: str) -> None:
@@ -152,10 +158,11 @@ def test_public(address: str, asked: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["http://images.example/a.png", "https://user:pass@images.example/a.png", "https:///a.png", "https://[::1/a.png",
-     "https://images.example:99999/a.png", "ftp://images.example/a.png"],
+     "https://images.example:99999/a.png", "ftp://images.example/a.png", "https://images.example:8443/a.png",
+     "https://images.example:22/a.png"],
 )  # fmt: skip
 def test_malformed(url: str) -> None:
-    """Only https URLs that name a host, and no user, are asked."""
+    """Only https URLs that name a host, and no user and no port but the usual, are asked."""
     with pytest.raises(UnsupportedContent, match="image's URL"):
         RemoteImage.at(url)
 

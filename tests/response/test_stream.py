@@ -47,9 +47,9 @@ def delta(message: Chunk | None, finish_reason: str | None = None, **choice: Any
     return {"id": "a", "choices": [{"index": 0, "delta": message, "finish_reason": finish_reason, **choice}]}
 
 
-def said(*chunks: object, done: bool = True) -> tuple[list[Delta], Completion]:
+def said(*chunks: object, done: bool = True, choices: int = 1) -> tuple[list[Delta], Completion]:
     """What a stream of these chunks says."""
-    return streamed(sse(chunks, done=done))
+    return streamed(sse(chunks, done=done), choices=choices)
 
 
 def failure(body: bytes) -> GemmaError:
@@ -213,9 +213,11 @@ def test_logprobs_are_joined() -> None:
 
 def test_several_choices() -> None:
     """Interleaved choices are told apart, in deltas and in the whole."""
-    deltas, completion = said(
-        text_chunk("b", index=1), text_chunk("a", index=0), text_chunk("B", "length", 1), text_chunk("A", "stop", 0)
+    chunks = (
+        *(text_chunk("b", index=1), text_chunk("a", index=0)),
+        *(text_chunk("B", "length", 1), text_chunk("A", "stop", 0)),
     )
+    deltas, completion = said(*chunks, choices=2)
     assert deltas == [TextDelta("b", 1), TextDelta("a", 0), TextDelta("B", 1), TextDelta("A", 0)]
     assert [(one.index, one.text, one.finish_reason) for one in completion.choices] == [
         (0, "aA", "stop"),
@@ -236,9 +238,6 @@ def test_several_choices() -> None:
         pytest.param(sse([text_chunk("a")], done=False), False, id="neither"),
         pytest.param(sse([text_chunk("a"), STOP], done=False)[:-9], False, id="cut within the finish"),
         pytest.param(sse([text_chunk("a")])[:-4], False, id="cut within DONE"),
-        pytest.param(
-            sse([text_chunk("a", "stop", 0), text_chunk("b", None, 1)], done=False), False, id="one of two choices"
-        ),
         pytest.param(b": ping\n\n" * 3, False, id="pings"),
         pytest.param(b"data: [DONE]", False, id="DONE alone"),
         pytest.param(b"", False, id="nothing"),
@@ -256,6 +255,12 @@ def test_completeness(body: bytes, whole: bool) -> None:
             assert error.partial.text == "a"
         else:
             assert error.partial is None
+
+
+def test_every_choice_must_end() -> None:
+    """One of two choices is no whole answer."""
+    with pytest.raises(StreamTruncated):
+        said(text_chunk("a", "stop", 0), text_chunk("b", None, 1), done=False, choices=2)
 
 
 @pytest.mark.parametrize(

@@ -223,14 +223,19 @@ def text_chunk(text: str, finish_reason: str | None = None, index: int = 0) -> d
     return {"id": "a", "choices": [{"index": index, "delta": {"content": text}, "finish_reason": finish_reason}]}
 
 
-def streaming(headers: Mapping[str, str] | None = None, *, choices: int = 1, **limits: int) -> Streamed:
+def streaming(
+    headers: Mapping[str, str] | None = None, *, choices: int = 1, limit: int | None = None, **limits: int
+) -> Streamed:
     """A stream that is about to come."""
-    return Streamed(HttpRequest("https://x.test", {}, b"", stream=True, choices=choices), headers or {}, **limits)
+    request = HttpRequest("https://x.test", {}, b"", stream=True, choices=choices, limit=limit)
+    return Streamed(request, headers or {}, **limits)
 
 
-def streamed(*pieces: bytes, headers: Mapping[str, str] | None = None) -> tuple[list[Delta], Completion]:
+def streamed(
+    *pieces: bytes, headers: Mapping[str, str] | None = None, choices: int = 1
+) -> tuple[list[Delta], Completion]:
     """What a stream that comes in these pieces says: its deltas and the whole answer."""
-    stream = streaming(headers)
+    stream = streaming(headers, choices=choices)
     deltas = [delta for piece in pieces for delta in stream.feed(piece)]
     deltas += stream.close()
     return deltas, stream.result()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Final, cast
 
 from pydantic_core import from_json
@@ -19,7 +18,7 @@ def write_call(name: str, arguments: str) -> str:
 
 def write_cut_call(name: str, arguments: str) -> str:
     """A call that ends in its arguments. `arguments` is the beginning of a JSON object."""
-    return f"<|tool_call>call:{name}{_CLOSERS.sub('', _write(_begun(arguments)))}"
+    return f"<|tool_call>call:{name}{_without_closers(_write(_begun(arguments)))}"
 
 
 def close(arguments: str) -> str:
@@ -56,4 +55,8 @@ def _write(value: Any) -> str:
     return json.dumps(value)
 
 
-_CLOSERS: Final = re.compile(rf"(?:{re.escape(QUOTE)}|[\]}}])+$")
+def _without_closers(text: str) -> str:
+    end = len(text)
+    while closer := next((one for one in (QUOTE, "]", "}") if text.endswith(one, 0, end)), ""):
+        end -= len(closer)
+    return text[:end]
