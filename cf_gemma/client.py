@@ -49,6 +49,9 @@ _CHECK: Final[Options] = {"max_tokens": 1, "thinking": False, "n": 1, "tools": [
 class _Model(Generic[AnyHttpClient]):
     """What both clients share: checked settings and parameters, and requests made of them."""
 
+    framework: str | None = None
+    """The framework whose calls these are, where there is one."""
+
     def __init__(
         self,
         account_id: str | None = None,
@@ -112,7 +115,7 @@ class _Model(Generic[AnyHttpClient]):
         client = object.__new__(type(self))
         client.settings = replace(self.settings, max_retries=max_retries)
         client._options, client._http_client, client._inlines = self._options, self._http_client, self._inlines
-        client._budget = self._budget
+        client._budget, client.framework = self._budget, self.framework
         return client
 
     def _check_binding(self, http_client: object) -> None:

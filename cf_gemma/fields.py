@@ -138,11 +138,17 @@ class GemmaFields(BaseModel):
         """The fields that hold a user's `httpx.Client` and `httpx.AsyncClient`."""
         return "http_client", "async_http_client"
 
+    @classmethod
+    def _framework(cls) -> str:
+        """`langchain` or `llama_index`."""
+        raise NotImplementedError
+
     @property
     def client(self) -> Gemma:
         """The client that calls go through; it connects on first use."""
         if self._gemma is None:
             self._gemma = Gemma(**self._settings(), http_client=getattr(self, self._http_clients()[0]))
+            self._gemma.framework = self._framework()
         return self._gemma
 
     @property
@@ -150,6 +156,7 @@ class GemmaFields(BaseModel):
         """The client that asynchronous calls go through; it connects on first use, once per event loop."""
         if self._async_gemma is None:
             self._async_gemma = AsyncGemma(**self._settings(), http_client=getattr(self, self._http_clients()[1]))
+            self._async_gemma.framework = self._framework()
         return self._async_gemma
 
     def close(self) -> None:

@@ -63,6 +63,11 @@ class ConfiguredGemma(GemmaFields, BaseChatModel):
 
     @classmethod
     @override
+    def _framework(cls) -> str:
+        return "langchain"
+
+    @classmethod
+    @override
     def _http_clients(cls) -> tuple[str, str]:
         return _HTTP_CLIENTS
 

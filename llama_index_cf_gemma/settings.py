@@ -62,6 +62,11 @@ class GemmaSettings(GemmaFields, FunctionCallingLLM):
                 raise ConfigurationError(f"{name} is frozen, as connections are made of it; use model_copy(update=…)")
             super().__setattr__(name, value)
 
+    @classmethod
+    @override
+    def _framework(cls) -> str:
+        return "llama_index"
+
     @property
     @override
     def metadata(self) -> LLMMetadata:

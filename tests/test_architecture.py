@@ -36,7 +36,7 @@ PUBLIC_MODULES = tuple(
 )
 """What an adapter may import besides the names in `cf_gemma.__all__`."""
 
-NETWORK = ("budget", "client", "fields", "queue.batch")
+NETWORK = ("budget", "client", "fields", "queue.batch", "telemetry")
 """The modules of the core outside the transport that lead to sockets, threads, clocks or dice. All others are pure."""
 
 ROOMS = ("request", "response", "transport", "queue")
@@ -138,7 +138,7 @@ def test_rooms_import_downwards(room: str, path: Path) -> None:
     assert broken(path, *above, "cf_gemma.client", "cf_gemma.fields", "cf_gemma.bulk") == []
 
 
-@pytest.mark.parametrize("path", [path for path in TOP if path.stem not in ("budget", "client", "fields")], ids=name)
+@pytest.mark.parametrize("path", [path for path in TOP if path.stem not in ("budget", "client", "fields", "telemetry")], ids=name)
 def test_what_everybody_may_know_knows_no_room(path: Path) -> None:
     """Completions, errors, settings and the like stand below the rooms."""
     assert broken(path, *(f"cf_gemma.{room}" for room in ROOMS)) == []

@@ -9,7 +9,7 @@
         assert model.invoke("Hi").content == "Hello!"
         assert emulator.requests[0].json["messages"] == [{"role": "user", "content": "Hi"}]
 
-Needs `pip install 'cf-gemma[local]'`.
+Needs `pip install 'cf-gemma[testing]'`, and for a model of your own `'cf-gemma[local]'`.
 """
 
 from __future__ import annotations
@@ -70,4 +70,4 @@ def __getattr__(name: str) -> Any:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("starlette", "uvicorn"):
             raise
-        raise ImportError(f"the emulator needs {missing}: pip install 'cf-gemma[local]'") from None
+        raise ImportError(f"the emulator needs {missing}: pip install 'cf-gemma[testing]'") from None

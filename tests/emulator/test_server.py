@@ -223,4 +223,4 @@ def test_web_server_that_is_missing() -> None:
     code = "import sys; sys.modules['starlette.applications'] = None; from cf_gemma.emulator import Emulator"
     status, _, errors = python(code)
     assert status == 1
-    assert errors.endswith("ImportError: the emulator needs starlette: pip install 'cf-gemma[local]'\n")
+    assert errors.endswith("ImportError: the emulator needs starlette: pip install 'cf-gemma[testing]'\n")
