@@ -138,7 +138,9 @@ def test_rooms_import_downwards(room: str, path: Path) -> None:
     assert broken(path, *above, "cf_gemma.client", "cf_gemma.fields", "cf_gemma.bulk") == []
 
 
-@pytest.mark.parametrize("path", [path for path in TOP if path.stem not in ("budget", "client", "fields", "telemetry")], ids=name)
+@pytest.mark.parametrize(
+    "path", [path for path in TOP if path.stem not in ("budget", "client", "fields", "telemetry")], ids=name
+)
 def test_what_everybody_may_know_knows_no_room(path: Path) -> None:
     """Completions, errors, settings and the like stand below the rooms."""
     assert broken(path, *(f"cf_gemma.{room}" for room in ROOMS)) == []
