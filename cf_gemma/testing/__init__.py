@@ -9,7 +9,7 @@
 
 It isn't loaded by itself: a plugin that every pytest of an environment loads would start with each of them, wanted or
 not. With `workers_ai_only = true` in pytest's configuration nothing of the run reaches the real service, and models
-that are made when a module is imported reach the fixture. Needs `pip install 'cf-gemma[testing]'`; docs/testing.md shows
+that are made when a module is imported reach the fixture. Needs the extra `testing`; docs/testing.md shows
 a test of a RAG pipeline and one of an agent.
 
 While the fixture is in use, no client waits before it tries again; `no_waits` does the same without the fixture.

@@ -51,7 +51,7 @@ def stream(model: ChatCloudflareGemma, config: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("ask", [invoke, stream])
 def test_a_run_has_tokens_model_and_price(ask: Callable[..., object]) -> None:
-    """Tokens are where LangSmith reads them, beside the names it prices models by; the output has cost and reasoning."""
+    """Tokens are where LangSmith reads them, beside the names of provider and model; the output has the rest."""
     run = traced(Reply("Because of Rayleigh.", reasoning="Hm."), ask)
     metadata = run["extra"]["metadata"]
     assert metadata["ls_provider"] == "cloudflare"
