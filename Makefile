@@ -33,6 +33,9 @@ ray: .venv/dev ## Installs Ray Data (612 MB) and tests its example with two work
 worker: .venv/dev ## Runs the shell for Workers in Pyodide: needs Node 20, downloads 20 MB
 	$(BIN)/python -m tests.worker .venv/worker
 
+matrix: .venv/python ## Runs the tests with each Python found, with the lowest and the newest dependencies: an hour
+	$(BIN)/python scripts/matrix.py
+
 bench: .venv/dev ## Measures the client's cost beside raw httpx and other packages
 	$(BIN)/python -m benchmarks
 
