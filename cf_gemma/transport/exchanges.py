@@ -15,7 +15,7 @@ from cf_gemma.transport.failures import cut, safe_cause
 from cf_gemma.transport.reading import Reading, begun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from typing import Self
 
     from httpx import AsyncByteStream
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from cf_gemma.settings import Settings
     from cf_gemma.transport.flow import Send
     from cf_gemma.transport.reading import Items
+
+    Leave = Callable[[], Awaitable[None]]
 
 
 class Receive(Protocol):
@@ -41,10 +43,8 @@ class _Exchange:
 
     _reading: Reading
 
-    def __init__(self, send: Send, settings: Settings, response: httpx.Response, leave: Callable[[], None]) -> None:
-        """`leave` gives the exchange's place on the connections back."""
-        self._send, self._settings = send, settings
-        self._response, self._leave = response, leave
+    def __init__(self, send: Send, settings: Settings, response: httpx.Response) -> None:
+        self._send, self._settings, self._response = send, settings, response
         self._first: Items = ()
         self.first: Any = None
         """The first thing that the answer says."""
@@ -63,11 +63,6 @@ class _Exchange:
         if not reader.finished:
             raise cut(error, reader, self._settings) from safe_cause(error)
 
-    def _release(self) -> None:
-        """Gives the place on the connections back, once."""
-        leave, self._leave = self._leave, _nothing
-        leave()
-
     def _count(self, error: BaseException | None) -> None:
         if isinstance(error, GemmaError):
             error.attempts = self._send.attempt
@@ -77,7 +72,9 @@ class SyncExchange(_Exchange):
     """An exchange that blocks: its coroutines never suspend. As a context, it is closed at the end."""
 
     def __init__(self, send: Send, settings: Settings, response: httpx.Response, leave: Callable[[], None]) -> None:
-        super().__init__(send, settings, response, leave)
+        """`leave` gives the exchange's place on the connections back."""
+        super().__init__(send, settings, response)
+        self._leave = leave
         self._body = Body(response)
 
     async def begin(self, receive: Receive) -> None:
@@ -131,12 +128,19 @@ class SyncExchange(_Exchange):
             self._body.close()
         self._release()
 
+    def _release(self) -> None:
+        """Gives the place on the connections back, once."""
+        leave, self._leave = self._leave, _nothing
+        leave()
+
 
 class AsyncExchange(_Exchange):
     """The same without waiting."""
 
-    def __init__(self, send: Send, settings: Settings, response: httpx.Response, leave: Callable[[], None]) -> None:
-        super().__init__(send, settings, response, leave)
+    def __init__(self, send: Send, settings: Settings, response: httpx.Response, leave: Leave) -> None:
+        """`leave` gives the exchange's place on the connections back."""
+        super().__init__(send, settings, response)
+        self._leave: Leave | None = leave
         stream = cast("AsyncByteStream", response.stream)
         chunks = response.aiter_bytes() if response.is_stream_consumed else aiter(stream)
         self._next = chunks.__anext__
@@ -180,7 +184,9 @@ class AsyncExchange(_Exchange):
         try:
             await self._response.aclose()
         finally:
-            self._release()
+            leave, self._leave = self._leave, None
+            if leave is not None:
+                await leave()
 
     async def __aenter__(self) -> Self:
         return self

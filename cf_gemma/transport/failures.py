@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from cf_gemma.errors import ConnectionFailed, GemmaError, InvalidRequest, RequestTimeout
+from cf_gemma.errors import ConfigurationError, ConnectionFailed, GemmaError, InvalidRequest, RequestTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -40,6 +40,17 @@ def cut(error: httpx.HTTPError, reader: Reader[object], settings: Settings) -> G
 def safe_cause(error: httpx.HTTPError) -> httpx.HTTPError | None:
     """The error as a cause, unless its text may show a header."""
     return None if isinstance(error, httpx.LocalProtocolError) else error
+
+
+@contextlib.contextmanager
+def typed_if_closed(client: httpx.Client | httpx.AsyncClient) -> Generator[None, None, None]:
+    """Makes an error of our own of httpx's RuntimeError for a client that somebody has closed."""
+    try:
+        yield
+    except RuntimeError:
+        if not client.is_closed:
+            raise
+        raise ConfigurationError("http_client is closed: nothing can be sent through it") from None
 
 
 @contextlib.contextmanager
