@@ -13,7 +13,7 @@ from typing_extensions import override
 from cf_gemma.transport import waits
 from cf_gemma.transport.call import Calls
 from cf_gemma.transport.exchanges import AsyncExchange
-from cf_gemma.transport.failures import typed_if_closed
+from cf_gemma.transport.failures import never_begun, typed_if_closed
 from cf_gemma.transport.limits import headers_within_async, limited_async
 from cf_gemma.transport.pools import async_pool, async_pools, certificates
 
@@ -73,7 +73,7 @@ class AsyncTransport(Calls[AsyncExchange]):
             message = self._messages.post_through(self._given, send.request)
             return AsyncExchange(send, self._settings, await self._sent(self._given, message), _nothing)
         message = self._messages.post(send.request)
-        pool, lane = await self._place()
+        pool, lane = await self._place(send.left)
         try:
             response = await self._sent(pool.client(lane), message)
         except BaseException:
@@ -81,11 +81,11 @@ class AsyncTransport(Calls[AsyncExchange]):
             raise
         return AsyncExchange(send, self._settings, response, lambda: pool.leave(lane))
 
-    async def _place(self) -> tuple[AsyncPool, int]:
+    async def _place(self, left: float | None) -> tuple[AsyncPool, int]:
         """A place on the connections; in another pool where this one was closed while it was waited for."""
         while True:
             pool = await async_pool(self._settings, self)
-            lane = await _enter(pool.lanes)
+            lane = await _enter(pool.lanes, left)
             if not pool.retired:
                 return pool, lane
             await pool.leave(lane)
@@ -104,7 +104,7 @@ class AsyncTransport(Calls[AsyncExchange]):
         if self._given is not None:
             await self._get(self._given, image, message)
             return
-        pool, lane = await self._place()
+        pool, lane = await self._place(image.left(time.monotonic()))
         try:
             await self._get(pool.client(lane), image, message)
         finally:
@@ -128,16 +128,19 @@ class AsyncTransport(Calls[AsyncExchange]):
                 return await client.send(message, stream=True, follow_redirects=False)
 
 
-async def _enter(lanes: Lanes) -> int:
+async def _enter(lanes: Lanes, seconds: float | None) -> int:
     lane = lanes.enter()
     if lane is not None:
         return lane
     place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     lanes.wait(place)
     try:
-        return await place
-    except BaseException:
+        async with asyncio.timeout(seconds):
+            return await place
+    except BaseException as error:
         lanes.withdraw(place)
+        if isinstance(error, TimeoutError):
+            raise never_begun() from None
         raise
 
 

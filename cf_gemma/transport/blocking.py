@@ -13,7 +13,7 @@ from typing_extensions import override
 from cf_gemma.transport import waits
 from cf_gemma.transport.call import Calls
 from cf_gemma.transport.exchanges import SyncExchange
-from cf_gemma.transport.failures import typed_if_closed
+from cf_gemma.transport.failures import never_begun, typed_if_closed
 from cf_gemma.transport.flow import now
 from cf_gemma.transport.limits import headers_within, limited
 from cf_gemma.transport.pools import sync_pool, sync_pools
@@ -76,7 +76,7 @@ class SyncTransport(Calls[SyncExchange]):
             message = self._messages.post_through(self._given, send.request)
             return SyncExchange(send, self._settings, self._sent(self._given, message), _nothing)
         message = self._messages.post(send.request)
-        pool, lane = self._place()
+        pool, lane = self._place(send.left)
         try:
             response = self._sent(pool.client(lane), message)
         except BaseException:
@@ -84,11 +84,11 @@ class SyncTransport(Calls[SyncExchange]):
             raise
         return SyncExchange(send, self._settings, response, lambda: pool.leave(lane))
 
-    def _place(self) -> tuple[SyncPool, int]:
+    def _place(self, left: float | None) -> tuple[SyncPool, int]:
         """A place on the connections; in another pool where this one was closed while it was waited for."""
         while True:
             pool = sync_pool(self._settings, self)
-            lane = _enter(pool.lanes)
+            lane = _enter(pool.lanes, left)
             if not pool.retired:
                 return pool, lane
             pool.leave(lane)
@@ -106,7 +106,7 @@ class SyncTransport(Calls[SyncExchange]):
         if self._given is not None:
             self._get(self._given, image, message)
             return
-        pool, lane = self._place()
+        pool, lane = self._place(image.left(time.monotonic()))
         try:
             self._get(pool.client(lane), image, message)
         finally:
@@ -127,16 +127,18 @@ class SyncTransport(Calls[SyncExchange]):
             return client.send(message, stream=True, follow_redirects=False, **options)
 
 
-def _enter(lanes: Lanes) -> int:
+def _enter(lanes: Lanes, seconds: float | None) -> int:
     lane = lanes.enter()
     if lane is not None:
         return lane
     place: Future[int] = Future()
     lanes.wait(place)
     try:
-        return place.result()
-    except BaseException:
+        return place.result(seconds)
+    except BaseException as error:
         lanes.withdraw(place)
+        if isinstance(error, TimeoutError):
+            raise never_begun() from None
         raise
 
 

@@ -30,6 +30,13 @@ def unanswered(error: httpx.HTTPError, settings: Settings) -> GemmaError:
     return failure
 
 
+def never_begun() -> RequestTimeout:
+    """The error for a request that was waiting in line when its deadline passed."""
+    failure = RequestTimeout("no connection became free before the deadline: lower the concurrency, or raise deadline")
+    failure.sent = False
+    return failure
+
+
 def cut(error: httpx.HTTPError, reader: Reader[object], settings: Settings) -> GemmaError:
     """The error for a response whose body broke off."""
     if isinstance(error, httpx.ReadTimeout) and settings.timeout is not None:
