@@ -1,6 +1,6 @@
 # Everything below creates the environment it needs in .venv; nothing has to be installed by hand.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz ray worker bench bench-quick lint type format record clean
+.PHONY: help demo test check fuzz ray worker matrix bench bench-quick lint type format record clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)

@@ -33,6 +33,18 @@ if TYPE_CHECKING:
     from langchain_cf_gemma.tools import Tool, ToolChoice
 
 
+class _Closing(aclosing[Any]):
+    """Closes a generator, but within another that is closed itself: then its end is the event loop's.
+
+    A loop that shuts down closes all generators at once, and none can be closed twice at a time.
+    """
+
+    @override
+    async def __aexit__(self, *error: Any) -> None:
+        if error[0] is not GeneratorExit:
+            await super().__aexit__(*error)
+
+
 class ChatCloudflareGemma(QueuedGemma):
     """Cloudflare Workers AI chat model integration for Gemma 4 (`@cf/google/gemma-4-26b-a4b-it`).
 
@@ -248,7 +260,7 @@ class ChatCloudflareGemma(QueuedGemma):
         options, facts = self._streamed(stop, kwargs)
         chunks = Chunks(**facts)
         with as_langchain():
-            async with aclosing(self.async_client.stream(to_wire(messages), **options)) as answer:
+            async with _Closing(self.async_client.stream(to_wire(messages), **options)) as answer:
                 async for said in answer:
                     for chunk in chunks.of(said):
                         if run_manager:
@@ -284,7 +296,7 @@ class ChatCloudflareGemma(QueuedGemma):
         options, facts = self._streamed(stop, kwargs)
         events = Events(f"{LC_ID_PREFIX}-{run_manager.run_id}", **facts)
         with as_langchain():
-            async with aclosing(self.async_client.stream(to_wire(messages), **options)) as answer:
+            async with _Closing(self.async_client.stream(to_wire(messages), **options)) as answer:
                 async for said in answer:
                     if isinstance(said, TextDelta) and not said.choice:
                         await run_manager.on_llm_new_token(said.text)

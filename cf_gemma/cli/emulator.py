@@ -125,6 +125,12 @@ def emulator(
             typer.echo(f"export CLOUDFLARE_BASE_URL={shlex.quote(running.base_url)}")
             typer.echo(f"export CLOUDFLARE_ACCOUNT_ID={shlex.quote(running.account_id)}")
             typer.echo(f"export CLOUDFLARE_API_TOKEN={shlex.quote(running.api_token)}\n")
+            if not running.is_local:
+                typer.echo(
+                    f"It listens on {host}, beyond this machine, and isn't made for that: whoever reaches it and knows "
+                    "the token may use it.",
+                    err=True,
+                )
             typer.echo("Ctrl-C stops it.")
             _wait_for_signal()
     except (ConfigurationError, ImportError, OSError) as error:

@@ -14,9 +14,17 @@ from cf_gemma.emulator.edge.service import Service
 from cf_gemma.emulator.edge.settings import Options, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from typing import Any
 
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from cf_gemma.emulator.edge.call import RouteName
+    from cf_gemma.emulator.edge.service import LookUp
     from cf_gemma.emulator.engines.protocol import Engine
+
+    Endpoint = Callable[[Request], Coroutine[Any, Any, ASGIApp]]
 
 
 def create_app(engine: Engine, **options: Unpack[Options]) -> Starlette:
@@ -28,17 +36,23 @@ def create_app(engine: Engine, **options: Unpack[Options]) -> Starlette:
         yield
         service.close()
 
+    def chat(route: RouteName) -> Endpoint:
+        return partial(service.answered, route=route, answer=service.chat)
+
+    def looked_up(answer: LookUp) -> Endpoint:
+        return partial(service.answered, route="run", answer=partial(service.look_up, answer=answer))
+
     account = "/client/v4/accounts/{account}"
     app = Starlette(
         routes=[
-            Route(f"{account}/ai/run/{{model:path}}", partial(service.chat, route="run"), methods=["POST"]),
-            Route(f"{account}/ai/run", partial(service.chat, route="universal"), methods=["POST"]),
-            Route(f"{account}/ai/v1/chat/completions", partial(service.chat, route="compat"), methods=["POST"]),
-            Route("/v1/chat/completions", partial(service.chat, route="openai"), methods=["POST"]),
-            Route(f"{account}/ai/models/search", partial(service.look_up, answer=catalogue.search)),
-            Route(f"{account}/ai/models/schema", partial(service.look_up, answer=catalogue.schema)),
-            Route(f"{account}/tokens/verify", partial(service.look_up, answer=catalogue.token)),
-            Route("/client/v4/user/tokens/verify", partial(service.look_up, answer=catalogue.token)),
+            Route(f"{account}/ai/run/{{model:path}}", chat("run"), methods=["POST"]),
+            Route(f"{account}/ai/run", chat("universal"), methods=["POST"]),
+            Route(f"{account}/ai/v1/chat/completions", chat("compat"), methods=["POST"]),
+            Route("/v1/chat/completions", chat("openai"), methods=["POST"]),
+            Route(f"{account}/ai/models/search", looked_up(catalogue.search)),
+            Route(f"{account}/ai/models/schema", looked_up(catalogue.schema)),
+            Route(f"{account}/tokens/verify", looked_up(catalogue.token)),
+            Route("/client/v4/user/tokens/verify", looked_up(catalogue.token)),
             Route("/", service.about),
         ],
         exception_handlers={

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import socket
 import threading
@@ -57,10 +58,19 @@ class Emulator:
         self._thread = threading.Thread(
             target=self._server.run_on, args=(self._socket,), name="cf-gemma-emulator", daemon=True
         )
+        if not self.is_local:
+            logging.getLogger("cf_gemma.emulator").warning(
+                "the emulator listens beyond this machine, which it isn't made for: %s", self.origin
+            )
         self._thread.start()
         self._server.ready.wait()
         if not self._server.started:
             raise RuntimeError("the emulator did not start; the log says why")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it listens on loopback, where nobody else reaches it."""
+        return ipaddress.ip_address(self._socket.getsockname()[0]).is_loopback
 
     @property
     def port(self) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from cf_gemma.transport.call import AsyncCalls
+from cf_gemma.transport.failures import never_begun, typed_if_closed
 from cf_gemma.transport.http_calls import HttpCalls
 from cf_gemma.transport.http_exchanges import AsyncHttpExchange
 from cf_gemma.transport.limits import headers_within_async, limited_async
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cf_gemma.settings import Settings
     from cf_gemma.transport.flow import Send
     from cf_gemma.transport.lanes import Lanes
+    from cf_gemma.transport.pools import AsyncPool
 
 
 class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]):
@@ -43,25 +45,40 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
         return await self._image(url)
 
     async def aclose(self) -> None:
-        """Gives the connections up; a client that was given stays open. The next call opens new ones."""
+        """Gives the connections up; a client that was given stays open. The next call opens new ones.
+
+        What other tasks have under way goes on, and its connections close when it is done.
+        """
         loop = asyncio.get_running_loop()
         for bound in async_pools.release(self, lambda key: key[0] is loop):
-            await bound.close()
+            await bound.item.retire()
+            if bound.item.unused:
+                await bound.close()
+            else:
+                bound.item.keeper = bound  # unreachable, it would close what is under way
 
     @override
     async def _post(self, send: Send) -> AsyncHttpExchange:
         if self._given is not None:
             message = self._messages.post_through(self._given, send.request)
             return AsyncHttpExchange(send, self._settings, await self._sent(self._given, message), _nothing)
-        pool = await async_pool(self._settings, self)
         message = self._messages.post(send.request)
-        lane = await _enter(pool.lanes)
+        pool, lane = await self._place(send.left)
         try:
             response = await self._sent(pool.client(lane), message)
         except BaseException:
-            pool.lanes.leave(lane)
+            await pool.leave(lane)
             raise
-        return AsyncHttpExchange(send, self._settings, response, lambda: pool.lanes.leave(lane))
+        return AsyncHttpExchange(send, self._settings, response, lambda: pool.leave(lane))
+
+    async def _place(self, left: float | None) -> tuple[AsyncPool, int]:
+        """A place on the connections; in another pool where this one was closed while it was waited for."""
+        while True:
+            pool = await async_pool(self._settings, self)
+            lane = await _enter(pool.lanes, left)
+            if not pool.retired:
+                return pool, lane
+            await pool.leave(lane)
 
     @override
     async def _resolve(self, image: RemoteImage) -> list[Any]:
@@ -70,7 +87,16 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
 
     @override
     async def _download(self, image: RemoteImage, message: httpx.Request) -> None:
-        client = self._given or (await async_pool(self._settings, self)).client(0)
+        if self._given is not None:
+            await self._get(self._given, image, message)
+            return
+        pool, lane = await self._place(image.left(time.monotonic()))
+        try:
+            await self._get(pool.client(lane), image, message)
+        finally:
+            await pool.leave(lane)
+
+    async def _get(self, client: httpx.AsyncClient, image: RemoteImage, message: httpx.Request) -> None:
         async with (
             limited_async(image.left(time.monotonic())),
             aclosing(await client.send(message, stream=True, auth=None, follow_redirects=False)) as response,
@@ -80,25 +106,29 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
                 image.feed(chunk, time.monotonic())
 
     async def _sent(self, client: httpx.AsyncClient, message: httpx.Request) -> httpx.Response:
-        if (seconds := self._settings.timeout) is None:
-            return await client.send(message, stream=True, follow_redirects=False)
-        async with limited_async(None) as scope:
-            message.extensions = {**message.extensions, "trace": headers_within_async(scope, seconds)}
-            return await client.send(message, stream=True, follow_redirects=False)
+        with typed_if_closed(client):
+            if (seconds := self._settings.timeout) is None:
+                return await client.send(message, stream=True, follow_redirects=False)
+            async with limited_async(None) as scope:
+                message.extensions = {**message.extensions, "trace": headers_within_async(scope, seconds)}
+                return await client.send(message, stream=True, follow_redirects=False)
 
 
-async def _enter(lanes: Lanes) -> int:
+async def _enter(lanes: Lanes, seconds: float | None) -> int:
     lane = lanes.enter()
     if lane is not None:
         return lane
     place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     lanes.wait(place)
     try:
-        return await place
-    except BaseException:
+        async with asyncio.timeout(seconds):
+            return await place
+    except BaseException as error:
         lanes.withdraw(place)
+        if isinstance(error, TimeoutError):
+            raise never_begun() from None
         raise
 
 
-def _nothing() -> None:
+async def _nothing() -> None:
     pass

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from cf_gemma.transport import waits
+from cf_gemma.transport.failures import never_begun, typed_if_closed
 from cf_gemma.transport.flow import now
 from cf_gemma.transport.http_calls import HttpCalls
 from cf_gemma.transport.http_exchanges import SyncExchange
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cf_gemma.settings import Settings
     from cf_gemma.transport.flow import Send
     from cf_gemma.transport.lanes import Lanes
+    from cf_gemma.transport.pools import SyncPool
 
 
 class SyncTransport(HttpCalls[SyncExchange]):
@@ -61,24 +63,35 @@ class SyncTransport(HttpCalls[SyncExchange]):
         return now(self._image(url))
 
     def close(self) -> None:
-        """Gives the connections up; a client that was given stays open. The next call opens new ones."""
+        """Gives the connections up; a client that was given stays open. The next call opens new ones.
+
+        What other threads have under way goes on, and its connections close when it is done.
+        """
         for pool in sync_pools.release(self):
-            pool.close()
+            pool.retire()
 
     @override
     async def _post(self, send: Send) -> SyncExchange:
         if self._given is not None:
             message = self._messages.post_through(self._given, send.request)
             return SyncExchange(send, self._settings, self._sent(self._given, message), _nothing)
-        pool = sync_pool(self._settings, self)
         message = self._messages.post(send.request)
-        lane = _enter(pool.lanes)
+        pool, lane = self._place(send.left)
         try:
             response = self._sent(pool.client(lane), message)
         except BaseException:
-            pool.lanes.leave(lane)
+            pool.leave(lane)
             raise
-        return SyncExchange(send, self._settings, response, lambda: pool.lanes.leave(lane))
+        return SyncExchange(send, self._settings, response, lambda: pool.leave(lane))
+
+    def _place(self, left: float | None) -> tuple[SyncPool, int]:
+        """A place on the connections; in another pool where this one was closed while it was waited for."""
+        while True:
+            pool = sync_pool(self._settings, self)
+            lane = _enter(pool.lanes, left)
+            if not pool.retired:
+                return pool, lane
+            pool.leave(lane)
 
     @override
     async def _wait(self, seconds: float) -> None:
@@ -90,7 +103,16 @@ class SyncTransport(HttpCalls[SyncExchange]):
 
     @override
     async def _download(self, image: RemoteImage, message: httpx.Request) -> None:
-        client = self._given or sync_pool(self._settings, self).client(0)
+        if self._given is not None:
+            self._get(self._given, image, message)
+            return
+        pool, lane = self._place(image.left(time.monotonic()))
+        try:
+            self._get(pool.client(lane), image, message)
+        finally:
+            pool.leave(lane)
+
+    def _get(self, client: httpx.Client, image: RemoteImage, message: httpx.Request) -> None:
         with (
             limited(image.left(time.monotonic())),
             closing(self._sent(client, message, auth=None)) as response,
@@ -101,19 +123,22 @@ class SyncTransport(HttpCalls[SyncExchange]):
 
     def _sent(self, client: httpx.Client, message: httpx.Request, **options: Any) -> httpx.Response:
         message.extensions = {**message.extensions, "trace": self._trace}
-        return client.send(message, stream=True, follow_redirects=False, **options)
+        with typed_if_closed(client):
+            return client.send(message, stream=True, follow_redirects=False, **options)
 
 
-def _enter(lanes: Lanes) -> int:
+def _enter(lanes: Lanes, seconds: float | None) -> int:
     lane = lanes.enter()
     if lane is not None:
         return lane
     place: Future[int] = Future()
     lanes.wait(place)
     try:
-        return place.result()
-    except BaseException:
+        return place.result(seconds)
+    except BaseException as error:
         lanes.withdraw(place)
+        if isinstance(error, TimeoutError):
+            raise never_begun() from None
         raise
 
 

@@ -12,7 +12,7 @@ import httpx
 from cf_gemma.transport.limits import limited, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DRAIN: Final = 0.1
 """Seconds that the end of a body may take after the answer's end, so that its connection can be used again."""
@@ -57,9 +57,14 @@ class Body:
 
     def abandon(self) -> None:
         """Closes the body from another thread."""
-        if sys.is_finalizing():  # no thread would run any more, and the operating system closes the connections
-            return
-        thread = threading.Thread(target=self.close, daemon=True)
-        with contextlib.suppress(RuntimeError):  # no thread can be had: the connection stays, as the body does
-            thread.start()
-            thread.join(CLOSE)
+        elsewhere(self.close)
+
+
+def elsewhere(close: Callable[[], None]) -> None:
+    """Closes something in another thread, which is waited for a moment."""
+    if sys.is_finalizing():  # no thread would run any more, and the operating system closes the connections
+        return
+    thread = threading.Thread(target=close, daemon=True)
+    with contextlib.suppress(RuntimeError):  # no thread can be had: the connection stays
+        thread.start()
+        thread.join(CLOSE)

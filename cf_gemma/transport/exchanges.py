@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cf_gemma.transport.flow import Send
     from cf_gemma.transport.reading import Items
 
+    Leave = Callable[[], Awaitable[None]]
+
 
 class Receive(Protocol):
     """`Reception.of_answer`, or another way to receive a response."""

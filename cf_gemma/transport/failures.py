@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from cf_gemma.errors import ConnectionFailed, GemmaError, InvalidRequest, RequestTimeout
+from cf_gemma.errors import ConfigurationError, ConnectionFailed, GemmaError, InvalidRequest, RequestTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -30,6 +30,13 @@ def unanswered(error: httpx.HTTPError, settings: Settings) -> GemmaError:
     return failure
 
 
+def never_begun() -> RequestTimeout:
+    """The error for a request that was waiting in line when its deadline passed."""
+    failure = RequestTimeout("no connection became free before the deadline: lower the concurrency, or raise deadline")
+    failure.sent = False
+    return failure
+
+
 def cut(error: httpx.HTTPError, reader: Reader[object], settings: Settings) -> GemmaError:
     """The error for a response whose body broke off."""
     if isinstance(error, httpx.ReadTimeout) and settings.timeout is not None:
@@ -40,6 +47,17 @@ def cut(error: httpx.HTTPError, reader: Reader[object], settings: Settings) -> G
 def safe_cause(error: httpx.HTTPError) -> httpx.HTTPError | None:
     """The error as a cause, unless its text may show a header."""
     return None if isinstance(error, httpx.LocalProtocolError) else error
+
+
+@contextlib.contextmanager
+def typed_if_closed(client: httpx.Client | httpx.AsyncClient) -> Generator[None, None, None]:
+    """Makes an error of our own of httpx's RuntimeError for a client that somebody has closed."""
+    try:
+        yield
+    except RuntimeError:
+        if not client.is_closed:
+            raise
+        raise ConfigurationError("http_client is closed: nothing can be sent through it") from None
 
 
 @contextlib.contextmanager

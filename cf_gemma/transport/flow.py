@@ -30,6 +30,8 @@ class Send:
     insists: bool = False
     """Whether an answer of which a server's parser left nothing usable is to be an `Unusable`, as long as nothing of it
     was handed out."""
+    left: float | None = None
+    """Seconds in which it has to begin, waiting in line included; None for no limit."""
 
 
 class Unusable(GemmaError):
@@ -66,7 +68,8 @@ def attempts(
     lost: Unusable | None = None
     while True:
         attempt += 1
-        outcome = yield Send(request, attempt, insists=lost is None and attempt <= policy.max_retries)
+        left = policy.left(clock() - begin)
+        outcome = yield Send(request, attempt, insists=lost is None and attempt <= policy.max_retries, left=left)
         if outcome is None:
             raise AssertionError("a Send was not answered")
         if not isinstance(outcome, GemmaError):

@@ -15,7 +15,7 @@ from cf_gemma.transport.failures import cut, safe_cause
 from cf_gemma.transport.reading import begun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from typing import Self
 
     from httpx import AsyncByteStream
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     from cf_gemma.transport.flow import Send
     from cf_gemma.transport.reading import Items
 
+    Leave = Callable[[], Awaitable[None]]
+
 
 class _HttpExchange(Exchange):
     """What both kinds share."""
 
-    def __init__(self, send: Send, settings: Settings, response: httpx.Response, leave: Callable[[], None]) -> None:
-        """`leave` gives the exchange's place on the connections back."""
+    def __init__(self, send: Send, settings: Settings, response: httpx.Response) -> None:
         super().__init__(send, settings)
-        self._response, self._leave = response, leave
+        self._response = response
 
     def _read(self, receive: Receive) -> None:
         # A body that was read before it came here (a mock, a recording) is unpacked already.
@@ -45,18 +46,14 @@ class _HttpExchange(Exchange):
         if not reader.finished:
             raise cut(error, reader, self._settings) from safe_cause(error)
 
-    def _release(self) -> None:
-        """Gives the place on the connections back, once."""
-        leave, self._leave = self._leave, _nothing
-        leave()
-        self._settle()
-
 
 class SyncExchange(_HttpExchange):
     """An exchange that blocks: its coroutines never suspend. As a context, it is closed at the end."""
 
     def __init__(self, send: Send, settings: Settings, response: httpx.Response, leave: Callable[[], None]) -> None:
-        super().__init__(send, settings, response, leave)
+        """`leave` gives the exchange's place on the connections back."""
+        super().__init__(send, settings, response)
+        self._leave = leave
         self._body = Body(response)
 
     async def begin(self, receive: Receive) -> None:
@@ -110,14 +107,22 @@ class SyncExchange(_HttpExchange):
             self._body.close()
         self._release()
 
+    def _release(self) -> None:
+        """Gives the place on the connections back, once."""
+        leave, self._leave = self._leave, _nothing
+        leave()
+        self._settle()
+
 
 class AsyncHttpExchange(_HttpExchange, AsyncExchange):
     """An exchange that is waited for asynchronously."""
 
     _lost = httpx.HTTPError
 
-    def __init__(self, send: Send, settings: Settings, response: httpx.Response, leave: Callable[[], None]) -> None:
-        super().__init__(send, settings, response, leave)
+    def __init__(self, send: Send, settings: Settings, response: httpx.Response, leave: Leave) -> None:
+        """`leave` gives the exchange's place on the connections back."""
+        super().__init__(send, settings, response)
+        self._leave: Leave | None = leave
         stream = cast("AsyncByteStream", response.stream)
         chunks = response.aiter_bytes() if response.is_stream_consumed else aiter(stream)
         self._next = chunks.__anext__
@@ -128,7 +133,10 @@ class AsyncHttpExchange(_HttpExchange, AsyncExchange):
         try:
             await self._response.aclose()
         finally:
-            self._release()
+            self._settle()
+            leave, self._leave = self._leave, None
+            if leave is not None:
+                await leave()
 
     @override
     async def _drain(self) -> None:

@@ -33,6 +33,7 @@ class Lanes:
     """
 
     def __init__(self, lanes: int = LANES, places: int = PLACES) -> None:
+        self._places = places
         self._free = [places] * lanes
         self._waiting: OrderedDict[_Waiter, None] = OrderedDict()
         # Reentrant: the garbage collector may end an abandoned stream at any moment, and with it give a place back.
@@ -63,6 +64,10 @@ class Lanes:
                 del self._waiting[waiter]
             elif not waiter.cancelled():
                 self.leave(waiter.result())
+
+    def idle(self, lane: int) -> bool:
+        """Whether nobody has a place in this lane."""
+        return self._free[lane] == self._places
 
     def leave(self, lane: int) -> None:
         """Gives a place back, to the one who has waited longest if anybody waits."""

@@ -8,12 +8,13 @@ import functools
 import http.cookiejar
 import os
 import threading
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import httpx
 from typing_extensions import override
 
 from cf_gemma.errors import ConfigurationError
+from cf_gemma.transport.bodies import elsewhere
 from cf_gemma.transport.lanes import PLACES, Lanes
 from cf_gemma.transport.sharing import LoopBound, Shared
 
@@ -50,6 +51,8 @@ class Pool(Generic[AnyClient]):
 
     def __init__(self, make: Callable[[], AnyClient]) -> None:
         self.lanes = Lanes()
+        self.retired = False
+        """Whether it was closed, though calls may still be under way: nothing begins here any more."""
         self._make = make
         self._clients = [make()]
         self._lock = threading.Lock()
@@ -67,9 +70,24 @@ class Pool(Generic[AnyClient]):
         return tuple(self._clients)
 
     @property
+    def unused(self) -> bool:
+        """Whether no call is under way."""
+        return all(map(self.lanes.idle, range(len(self._clients))))
+
+    @property
     def closed(self) -> bool:
         """Whether it can't be used any more."""
-        return self._clients[0].is_closed
+        return self.retired or self._clients[0].is_closed
+
+    def _left(self, lane: int) -> AnyClient | None:
+        """Gives a place back. Returns the client of the lane where it is to be closed now."""
+        self.lanes.leave(lane)
+        return self._clients[lane] if self.retired and self.lanes.idle(lane) else None
+
+    def _retire(self) -> list[AnyClient]:
+        """Lets nothing begin any more. Returns the clients without a call under way."""
+        self.retired = True
+        return [client for lane, client in enumerate(self.clients) if self.lanes.idle(lane)]
 
 
 class SyncPool(Pool[httpx.Client]):
@@ -83,9 +101,25 @@ class SyncPool(Pool[httpx.Client]):
         for client in self.clients:
             client.close()
 
+    def retire(self) -> None:
+        """Closes the connections that are idle, and each of the others when its call is done."""
+        for client in self._retire():
+            client.close()
+        for client in self.clients:
+            for connection in _idle(client):
+                connection.close()
+
+    def leave(self, lane: int) -> None:
+        """Gives a place back."""
+        if (client := self._left(lane)) is not None:
+            elsewhere(client.close)  # the garbage collector may call this within the very lock that closing needs
+
 
 class AsyncPool(Pool[httpx.AsyncClient]):
     """Of one event loop's clients."""
+
+    keeper: object = None
+    """What closes it when the loop shuts down, once it is retired."""
 
     def __init__(self) -> None:
         super().__init__(lambda: _new(httpx.AsyncClient))
@@ -93,6 +127,19 @@ class AsyncPool(Pool[httpx.AsyncClient]):
     async def aclose(self) -> None:
         """Closes all connections."""
         for client in self.clients:
+            await client.aclose()
+
+    async def retire(self) -> None:
+        """Closes the connections that are idle, and each of the others when its call is done."""
+        for client in self._retire():
+            await client.aclose()
+        for client in self.clients:
+            for connection in _idle(client):
+                await connection.aclose()
+
+    async def leave(self, lane: int) -> None:
+        """Gives a place back."""
+        if (client := self._left(lane)) is not None:
             await client.aclose()
 
 
@@ -136,6 +183,12 @@ class _NoCookies(http.cookiejar.CookieJar):
     @override
     def extract_cookies(self, response: object, request: object) -> None:
         pass
+
+
+def _idle(client: httpx.Client | httpx.AsyncClient) -> list[Any]:
+    """The connections of a client that no call uses; httpx shows them nowhere."""
+    pool = getattr(getattr(client, "_transport", None), "_pool", None)
+    return [connection for connection in getattr(pool, "connections", ()) if connection.is_idle()]
 
 
 def _new(kind: type[AnyClient]) -> AnyClient:

@@ -34,6 +34,10 @@ class RetryPolicy:
         """The policy that these settings ask for."""
         return cls(settings.max_retries, settings.deadline)
 
+    def left(self, seconds: float) -> float | None:
+        """Seconds in which an attempt may still begin, so many seconds after the first one did; None for no limit."""
+        return None if self.deadline is None else max(0.0, self.deadline - seconds)
+
     def too_late(self, seconds: float) -> bool:
         """Whether no attempt may begin so many seconds after the first one did."""
         return self.deadline is not None and seconds >= self.deadline

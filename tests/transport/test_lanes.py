@@ -1,15 +1,19 @@
-"""The gate in front of the connection pools, without a network."""
+"""The gate in front of the connection pools."""
 
 from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
+from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cf_gemma import AsyncGemma, Gemma
 from cf_gemma.transport.lanes import Lanes
+from tests.faultserver import FaultServer, Wait, json_reply
 
 
 def waiting(lanes: Lanes) -> Future[int]:
@@ -100,3 +104,33 @@ def test_no_place_is_lost_or_taken_twice(count: int, places: int, steps: list[st
         lanes.leave(place.result(0))
         queue = [place for place in queue if not place.done() or lanes.leave(place.result(0))]
     assert [lanes.enter() for _ in range(count * places)].count(None) == 0
+
+
+@pytest.mark.parametrize("kind", [Gemma, AsyncGemma])
+def test_waiting_in_line(kind: type[Gemma | AsyncGemma], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts for `deadline`, and what has not begun by then is never sent; it doesn't count for `timeout`."""
+    monkeypatch.setattr("cf_gemma.transport.pools.Lanes", partial(Lanes, 1, 1))
+    answer = json_reply({"choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}]})
+    with FaultServer([Wait(0.8), answer], [answer]) as server:
+        settings: dict[str, Any] = {"base_url": server.url, "wire_streaming": False}
+        first, hurried, patient = (
+            kind("a", "t", **settings, **limits) for limits in ({}, {"deadline": 0.3}, {"timeout": 0.4})
+        )
+
+        def ask(model: Any) -> Any:
+            return model.chat("hi")
+
+        async def ask_all() -> list[Any]:
+            chats = [asyncio.to_thread(ask, one) if kind is Gemma else ask(one) for one in (first, hurried, patient)]
+            tasks: list[asyncio.Future[Any]] = []
+            for chat in chats:
+                tasks.append(asyncio.ensure_future(chat))
+                await asyncio.sleep(0.1)
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+        answers = asyncio.run(ask_all())
+        assert [getattr(one, "text", type(one).__name__) for one in answers] == ["Hi.", "RequestTimeout", "Hi."]
+        assert "deadline" in str(answers[1])
+        assert len(server.requests) == 2
+        if isinstance(first, Gemma):
+            first.close()

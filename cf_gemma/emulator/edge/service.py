@@ -7,7 +7,7 @@ import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from secrets import compare_digest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -28,7 +28,7 @@ from cf_gemma.model import CONTEXT_WINDOW
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.types import ASGIApp
@@ -41,6 +41,15 @@ if TYPE_CHECKING:
 
     LookUp = Callable[[Mapping[str, str], Sequence[str]], dict[str, Any]]
     """From a query string and the models that exist to a body."""
+
+    Answering = Callable[[Call, Request], Awaitable[ASGIApp]]
+    """A route's own part."""
+
+BODY_LIMIT: Final = 32 * 1024 * 1024
+"""Bytes that a request may have. Ours: the service's own limit is not published."""
+
+STRANGERS_LIMIT: Final = 64 * 1024
+"""Bytes that are kept of a request without the token."""
 
 logger = logging.getLogger("cf_gemma.emulator")
 
@@ -60,26 +69,32 @@ class Service:
         self._gateway = Gateway(settings.gateway_cache_ttl, settings.clock)
         self._batches = Batches(self._executor, settings.queue_polls)
 
-    async def chat(self, request: Request, *, route: RouteName) -> ASGIApp:
-        """Answers a chat request on any of the routes."""
+    async def answered(self, request: Request, *, route: RouteName, answer: Answering) -> ASGIApp:
+        """What a route answers, or the refusal in its place: never anything that the service wouldn't say."""
         call = self._call(route)
         try:
-            raw = await request.body()
-        except ClientDisconnect:
-            raise ConnectionCut from None
-        payload = self._record(request, raw)
-        try:
-            self._admit(request, route)
-            self._account.admit()
-            self._override(call, request)
-            injection = self._injections.take(request.headers.get("x-emulator-fault"))
-            if route == "run" and request.query_params.get("queueRequest") == "true":
-                return _success(call, self._queue(call, request.path_params["model"], as_object(payload) or {}, raw))
-            chat, model = self._read(request, call, payload, len(raw))
-            self._account.check_allocation()
-            self._check_room(chat)
+            return await answer(call, request)
         except Refusal as refusal:
             return Response(call.refuse(refusal.fault))
+        except RecursionError:
+            return Response(call.refuse(Fault.of(5006, "the request is nested too deep")))
+        except ConnectionCut:
+            raise
+        except Exception:  # this code's own: it is logged, and the client gets what it can read
+            logger.exception("the emulator failed")
+            return Response(call.refuse(Fault(500)))
+
+    async def chat(self, call: Call, request: Request) -> ASGIApp:
+        """Answers a chat request on any of the routes."""
+        payload, raw = await self._taken(request, call.route)
+        self._account.admit()
+        self._override(call, request)
+        injection = self._injections.take(request.headers.get("x-emulator-fault"))
+        if call.route == "run" and request.query_params.get("queueRequest") == "true":
+            return _success(call, self._queue(call, request.path_params["model"], as_object(payload) or {}, raw))
+        chat, model = self._read(request, call, payload, len(raw))
+        self._account.check_allocation()
+        self._check_room(chat)
         visit = self._gateway.visit(call, request.headers, request.url.path, model, raw)
         if visit.hit is not None:
             return Response(visit.hit)
@@ -92,15 +107,10 @@ class Service:
 
         return Answer(make, self._executor, self._jobs)
 
-    async def look_up(self, request: Request, *, answer: LookUp) -> Response:
+    async def look_up(self, call: Call, request: Request, *, answer: LookUp) -> ASGIApp:
         """Answers a question about the account from its query string."""
-        call = self._call("run")
-        self._record(request, await request.body())
-        try:
-            self._admit(request, "run")
-            return _success(call, answer(request.query_params, self.settings.models))
-        except Refusal as refusal:
-            return Response(call.refuse(refusal.fault))
+        await self._taken(request, "run")
+        return _success(call, answer(request.query_params, self.settings.models))
 
     async def about(self, _: Request) -> JSONResponse:
         """What this is, and what really answers here."""
@@ -108,7 +118,7 @@ class Service:
 
     async def misdirected(self, request: Request, _: Exception, *, code: int) -> Any:
         """What the edge answers to a path that it doesn't know, or a method that isn't for it."""
-        self._record(request, await request.body())
+        self._record(request, await _body(request, keeps=False))
         fault = Fault.of(code)
         if request.url.path.startswith("/v1/"):
             fault = Fault(fault.status, envelope="bare")
@@ -137,11 +147,24 @@ class Service:
     def _record(self, request: Request, raw: bytes) -> Any:
         try:
             payload = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             payload = None
         query, headers = dict(request.query_params), dict(request.headers)
         self.requests.append(RecordedRequest(request.method, request.url.path, query, headers, payload))
         return payload
+
+    async def _taken(self, request: Request, route: RouteName) -> tuple[Any, bytes]:
+        """The payload of an admitted request, and its bytes. Of another's, whatever its size, nothing is kept."""
+        refusal: Refusal | None = None
+        try:
+            self._admit(request, route)
+        except Refusal as reason:
+            refusal = reason
+        raw = await _body(request, keeps=refusal is None)
+        payload = self._record(request, raw)
+        if refusal is not None:
+            raise refusal
+        return payload, raw
 
     def _admit(self, request: Request, route: RouteName) -> None:
         """Checks the token and the account."""
@@ -229,6 +252,21 @@ class Service:
             completion, neurons = body(events, stamp)
             headers |= {"content-type": "application/json", "cf-ai-neurons": f"{neurons:.2f}"}
             yield from whole(200, headers, dumps(completion))
+
+
+async def _body(request: Request, *, keeps: bool) -> bytes:
+    """A request's body, read to its end. Raises Refusal for one that is too large, ConnectionCut for half of one."""
+    body, size, limit = bytearray(), 0, BODY_LIMIT if keeps else STRANGERS_LIMIT
+    try:
+        async for piece in request.stream():
+            size += len(piece)
+            if size <= limit:
+                body += piece
+            elif keeps or size > BODY_LIMIT:
+                raise Refusal(Fault.of(3006))
+    except ClientDisconnect:
+        raise ConnectionCut from None
+    return bytes(body) if size <= limit else b""
 
 
 def _answered(call: Call, parts: Iterable[Part]) -> Generator[Part]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +90,7 @@ def _objections_to_image(url: str) -> Iterator[Fault]:
         return
     try:
         image = sniff(base64.b64decode(data, validate=True))
-    except binascii.Error:
+    except ValueError:
         image = None
     if image is None:
         yield _invalid("image", "cannot identify image file")
