@@ -185,10 +185,19 @@ def response_metadata(completion: Completion, choice: Choice, model: str) -> dic
         "request_id": completion.request_id,
         "headers": completion.headers,
         "logprobs": choice.logprobs,
+        "invalid_tool_calls": _reasons(choice),
     }
     if usage:
         facts |= {"token_usage": usage.to_dict(), "neurons": usage.neurons, "total_cost": usage.cost}
-    return {name: fact for name, fact in facts.items() if fact not in (None, "", {})}
+    return {name: fact for name, fact in facts.items() if fact not in (None, "", {}, [])}
+
+
+def _reasons(choice: Choice) -> list[dict[str, Any]]:
+    """Why calls must not be executed: core leaves a stream's `invalid_tool_calls` without their `error`."""
+    return [
+        {"id": call.id or None, "name": call.name or None, "error": call.error, "cut": call.cut}
+        for call in choice.invalid_tool_calls
+    ]
 
 
 def usage_metadata(usage: Usage) -> UsageMetadata:

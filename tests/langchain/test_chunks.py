@@ -104,6 +104,14 @@ def test_message() -> None:
                 },
                 "neurons": 0.25,
                 "total_cost": 2.75e-06,
+                "invalid_tool_calls": [
+                    {
+                        "id": "call_2",
+                        "name": "delete",
+                        "error": "the arguments are not a complete JSON object",
+                        "cut": False,
+                    }
+                ],
             },
             "type": "ai",
             "tool_calls": [{"name": "weather", "args": {"city": "Rom"}, "id": "call_1", "type": "tool_call"}],
