@@ -90,8 +90,15 @@ class _Model(Generic[AnyHttpClient]):
 
     def with_retries(self, max_retries: int) -> Self:
         """The same client with another `max_retries`, for those who send again in their own way."""
+        return self._with(replace(self.settings, max_retries=max_retries))
+
+    def with_timeout(self, timeout: Timeout) -> Self:
+        """The same client with another `timeout`, for a call that is to take less, or may take more."""
+        return self._with(self.settings.with_timeout(timeout))
+
+    def _with(self, settings: Settings) -> Self:
         client = object.__new__(type(self))
-        client.settings = replace(self.settings, max_retries=max_retries)
+        client.settings = settings
         client._options, client._http_client, client._inlines = self._options, self._http_client, self._inlines
         return client
 

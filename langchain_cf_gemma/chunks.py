@@ -161,13 +161,14 @@ def to_completion(message: AIMessage) -> Completion:
 
 
 def _usage(told: dict[str, Any]) -> Usage:
+    neurons: Any = told.get("neurons")
     return Usage(
         told["prompt_tokens"],
         told["completion_tokens"],
         told["total_tokens"],
         cached_tokens=told.get("prompt_tokens_details", {}).get("cached_tokens"),
         reasoning_tokens=told.get("completion_tokens_details", {}).get("reasoning_tokens"),
-        neurons=sum(neurons) if isinstance(neurons := told.get("neurons"), list) else neurons,
+        neurons=sum(cast("list[float]", neurons)) if isinstance(neurons, list) else neurons,
     )
 
 
@@ -193,7 +194,7 @@ def response_metadata(completion: Completion, choice: Choice, model: str) -> dic
 
 
 def _addable(facts: Any) -> Any:
-    """The same facts, with numbers that have a fraction in lists: core adds up two answers, and raises for two floats."""
+    """The same, with numbers that have a fraction in lists: core adds up two answers, and raises for two floats."""
     if isinstance(facts, dict):
         return {name: _addable(fact) for name, fact in cast("dict[str, Any]", facts).items()}
     return [facts] if isinstance(facts, float) else facts

@@ -36,7 +36,7 @@ def wire_calls(message: ChatMessage, *, first_number: int) -> list[dict[str, Any
         {
             "id": call_id or f"call_{number}",
             "type": "function",
-            "function": {"name": name, "arguments": _json_text(arguments)},
+            "function": {"name": name, "arguments": _wire_arguments(arguments)},
         }
         for number, (call_id, name, arguments) in enumerate(calls, first_number)
     ]
@@ -73,11 +73,11 @@ def _fields(value: object) -> Mapping[str, Any]:
     return value.model_dump() if isinstance(value, BaseModel) else vars(value)
 
 
-def _json_text(arguments: object) -> str:
-    """A call's arguments as text; `cf_gemma` makes an object of what is no JSON object."""
+def _wire_arguments(arguments: object) -> object:
+    """A call's arguments as text, or as they are; `cf_gemma` makes the text of an object of them."""
     if isinstance(arguments, str):
         return arguments or "{}"
     try:
         return to_json(arguments or {}).decode()
     except ValueError:
-        return str(arguments)
+        return arguments

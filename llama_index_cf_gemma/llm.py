@@ -199,7 +199,9 @@ class CloudflareGemma(QueuedGemma):
         chosen = tool_options(
             tools, parallel=allow_parallel_tool_calls, required=tool_required, choice=tool_choice, strict=strict
         )
-        return {"messages": history_with(user_msg, chat_history), **chosen, **kwargs}
+        # Programs require a call, and want an object of it: as for structured_predict.
+        quick = {"thinking": False} if tool_required and THINKING_OPTIONS.isdisjoint(self._options(kwargs)) else {}
+        return {"messages": history_with(user_msg, chat_history), **chosen, **quick, **kwargs}
 
     @override
     @dispatcher.span
@@ -295,8 +297,6 @@ class CloudflareGemma(QueuedGemma):
         """The arguments of the chat call that yields the object: a JSON schema, or a tool that must be called."""
         messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
         options = {name: value for name, value in (llm_kwargs or {}).items() if name not in PROGRAM_OPTIONS}
-        if THINKING_OPTIONS.isdisjoint(self._options(options)):
-            options["thinking"] = False
         if self.should_use_structured_outputs and self.pydantic_program_mode is PydanticProgramMode.DEFAULT:
             return {"messages": messages, "response_format": answer_format(output_cls), **options}
         tool = get_function_tool(output_cls)

@@ -259,11 +259,16 @@ def _facts(completion: Completion) -> dict[str, Any]:
 
 
 def _logprobs(choice: Choice) -> list[list[LogProb]] | None:
-    """For each token its alternatives as asked for with `top_logprobs`, else the token itself."""
-    tokens: list[dict[str, Any]] = (choice.logprobs or {}).get("content") or []
-    if not tokens:
+    """For each token its alternatives as asked for with `top_logprobs`, else the token itself.
+
+    None for those that can't be read, which cost nothing else: they are in `raw` as they came.
+    """
+    try:
+        tokens: list[dict[str, Any]] = (choice.logprobs or {}).get("content") or []
+        return [[_logprob(entry) for entry in token.get("top_logprobs") or [token]] for token in tokens] or None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        _log.debug("the answer's log probabilities can't be read")
         return None
-    return [[_logprob(entry) for entry in token.get("top_logprobs") or [token]] for token in tokens]
 
 
 def _logprob(entry: dict[str, Any]) -> LogProb:

@@ -9,9 +9,9 @@ from llama_index.core.llms.llm import ToolSelection
 from pydantic_core import from_json
 
 from cf_gemma.errors import InvalidRequest
+from cf_gemma.structured import strict_schema
 from llama_index_cf_gemma.errors import InvalidOutput
 from llama_index_cf_gemma.responses import completion_of, facts_of, refuse_unfinished_thought
-from llama_index_cf_gemma.schema import strict_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
