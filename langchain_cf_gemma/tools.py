@@ -38,6 +38,9 @@ def own_schema(given: object, *, strict: bool | None = None) -> dict[str, Any] |
     if not (isinstance(given, type) and issubclass(given, BaseModel)):
         return None
     schema = given.model_json_schema()
+    if "$ref" in schema:  # a class that has itself among its fields
+        name = schema["$ref"].rpartition("/")[2]
+        schema = {**schema["$defs"][name], "$defs": schema["$defs"]}
     return strict_schema(schema) if strict else schema
 
 

@@ -8,19 +8,21 @@ from llama_index.core import Document, get_response_synthesizer
 from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, FunctionAgent, ReActAgent, ToolCallResult
 from llama_index.core.base.llms.types import ThinkingBlock
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.tools import FunctionTool
+from llama_index.core.workflow import Context, JsonSerializer
 from llama_index.retrievers.bm25 import BM25Retriever
 from pydantic import BaseModel
 
 from cf_gemma.emulator import Reply, ToolCallSpec
-from cf_gemma.errors import ReasoningBudgetExceeded
+from cf_gemma.errors import ConfigurationError, ReasoningBudgetExceeded
 from llama_index_cf_gemma import InvalidOutput
 from tests.request.template import REVISIONS, rendered
 
-from .conftest import Connect
+from .conftest import TOKEN, Connect, Emulate
 
 # llama_index/core builds its workflows by reading every attribute of a pydantic object, deprecated ones too.
 pytestmark = [
@@ -297,3 +299,17 @@ async def test_empty_rounds_end_with_their_cause(
     with pytest.raises(error, match=cause):
         await ReActAgent(tools=TOOLS, llm=llm, streaming=streaming).run("2 + 3?")
     assert len(emulator.requests) == 2
+
+
+async def test_a_context_is_restored_without_the_environment(emulate: Emulate, connect: Connect) -> None:
+    """A workflow's Context that holds the model is restored where there is no token; the first call asks for it."""
+    llm = connect(emulate(["Hi"]), temperature=0.5)
+    agent = FunctionAgent(tools=[], llm=MockFunctionCallingLLM())
+    context: Any = Context(agent)
+    await context.store.set("llm", llm)
+    serialized = context.to_dict(serializer=JsonSerializer())
+    assert TOKEN not in json.dumps(serialized)
+    restored = await Context.from_dict(agent, serialized, serializer=JsonSerializer()).store.get("llm")
+    assert restored.to_dict() == llm.to_dict()
+    with pytest.raises(ConfigurationError, match="api_token is missing"):
+        restored.complete("hello")
