@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from typing_extensions import override
 
+from cf_gemma.errors import UnsupportedContent
 from cf_gemma.request import remote_images
 from cf_gemma.request.closing import HeldText, keeping, together
 from cf_gemma.request.http_request import build
@@ -37,6 +38,17 @@ if TYPE_CHECKING:
 AnyHttpClient = TypeVar("AnyHttpClient")
 
 _log = logging.getLogger("cf_gemma")
+
+
+@contextlib.contextmanager
+def _bearing(messages: Sequence[Mapping[str, Any]], url: str) -> Generator[None]:
+    """Goes on without an image that can't be had, where it is past: the request says that it is left out."""
+    try:
+        yield
+    except UnsupportedContent as error:
+        if not remote_images.may_be_missing(messages, url):
+            raise
+        _log.debug("an image of the past can't be had: %s", error.message)
 
 
 class _Model(Generic[AnyHttpClient]):
@@ -227,7 +239,11 @@ class Gemma(_Model["HttpClient"]):
         urls = remote_images.addresses(messages) if self._inlines else []
         if not urls or messages is None or isinstance(messages, str):
             return messages
-        return remote_images.inlined(messages, {url: self._transport.fetch(url) for url in urls})
+        images: dict[str, bytes] = {}
+        for url in urls:
+            with _bearing(messages, url):
+                images[url] = self._transport.fetch(url)
+        return remote_images.inlined(messages, images)
 
     _http_client: HttpClient | None
 
@@ -332,7 +348,11 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
         urls = remote_images.addresses(messages) if self._inlines else []
         if not urls or messages is None or isinstance(messages, str):
             return messages
-        return remote_images.inlined(messages, {url: await self._transport.fetch(url) for url in urls})
+        images: dict[str, bytes] = {}
+        for url in urls:
+            with _bearing(messages, url):
+                images[url] = await self._transport.fetch(url)
+        return remote_images.inlined(messages, images)
 
     _http_client: AsyncHttpClient | None
 

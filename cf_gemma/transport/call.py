@@ -12,6 +12,7 @@ from cf_gemma.completion import Completion
 from cf_gemma.errors import BAD_IMAGE, GemmaError
 from cf_gemma.request.remote_images import RemoteImage
 from cf_gemma.response.reception import Reception
+from cf_gemma.response.refusals import of_own_server
 from cf_gemma.response.validity import is_unusable
 from cf_gemma.transport import log, waits
 from cf_gemma.transport.failures import missing_if_unanswered, safe_cause, unanswered
@@ -87,6 +88,8 @@ class Calls(Generic[AnyExchange]):
                     return await perform(step)
                 except GemmaError as error:
                     _explain(error, step.request)
+                    if self._settings.account_id is None:
+                        of_own_server(error)
                     return error
             log.retry(step)
             await self._wait(step.seconds)
