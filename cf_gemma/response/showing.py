@@ -89,7 +89,10 @@ class ShownArguments:
         if self._lookups < 0:
             return True
         arguments = "".join(self._parts)
-        so_far = from_json(arguments[: len(arguments) - behind], allow_partial=True)
+        try:
+            so_far = from_json(arguments[: len(arguments) - behind], allow_partial=True)
+        except ValueError:  # no JSON, so that nothing of it is restored
+            return False
         return bent_back(so_far, self._schema or {}) != so_far
 
 
