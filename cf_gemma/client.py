@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 from typing_extensions import override
 
-from cf_gemma.errors import ConfigurationError
+from cf_gemma.errors import ConfigurationError, UnsupportedContent
 from cf_gemma.model import MODEL
 from cf_gemma.request import remote_images
 from cf_gemma.request.closing import HeldText, keeping, together
@@ -44,6 +44,17 @@ AnyHttpClient = TypeVar("AnyHttpClient")
 _log = logging.getLogger("cf_gemma")
 
 _CHECK: Final[Options] = {"max_tokens": 1, "thinking": False, "n": 1, "tools": [], "response_format": None}
+
+
+@contextlib.contextmanager
+def _bearing(messages: Sequence[Mapping[str, Any]], url: str) -> Generator[None]:
+    """Goes on without an image that can't be had, where it is past: the request says that it is left out."""
+    try:
+        yield
+    except UnsupportedContent as error:
+        if not remote_images.may_be_missing(messages, url):
+            raise
+        _log.debug("an image of the past can't be had: %s", error.message)
 
 
 class _Model(Generic[AnyHttpClient]):
@@ -112,8 +123,15 @@ class _Model(Generic[AnyHttpClient]):
 
     def with_retries(self, max_retries: int) -> Self:
         """The same client with another `max_retries`, for those who send again in their own way."""
+        return self._with(replace(self.settings, max_retries=max_retries))
+
+    def with_timeout(self, timeout: Timeout) -> Self:
+        """The same client with another `timeout`, for a call that is to take less, or may take more."""
+        return self._with(self.settings.with_timeout(timeout))
+
+    def _with(self, settings: Settings) -> Self:
         client = object.__new__(type(self))
-        client.settings = replace(self.settings, max_retries=max_retries)
+        client.settings = settings
         client._options, client._http_client, client._inlines = self._options, self._http_client, self._inlines
         client._budget, client.framework = self._budget, self.framework
         return client
@@ -274,7 +292,11 @@ class Gemma(_Model["HttpClient"]):
         urls = remote_images.addresses(messages) if self._inlines else []
         if not urls or messages is None or isinstance(messages, str):
             return messages
-        return remote_images.inlined(messages, {url: self._transport.fetch(url) for url in urls})
+        images: dict[str, bytes] = {}
+        for url in urls:
+            with _bearing(messages, url):
+                images[url] = self._transport.fetch(url)
+        return remote_images.inlined(messages, images)
 
     _http_client: HttpClient | None
 
@@ -389,7 +411,11 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
         urls = remote_images.addresses(messages) if self._inlines else []
         if not urls or messages is None or isinstance(messages, str):
             return messages
-        return remote_images.inlined(messages, {url: await self._transport.fetch(url) for url in urls})
+        images: dict[str, bytes] = {}
+        for url in urls:
+            with _bearing(messages, url):
+                images[url] = await self._transport.fetch(url)
+        return remote_images.inlined(messages, images)
 
     _http_client: AsyncHttpClient | None
 

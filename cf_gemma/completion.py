@@ -63,7 +63,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class InvalidToolCall:
-    """A tool call that must not be executed: its arguments are cut off, or are not a JSON object."""
+    """A tool call that must not be executed: it is cut off, or a parser spoiled it, or the model made a slip."""
 
     id: str
     name: str
@@ -71,6 +71,8 @@ class InvalidToolCall:
     """The arguments as far as they came."""
     error: str
     """Why it must not be executed."""
+    cut: bool = False
+    """Whether a limit, a stop text or the server cut it off: asked for again, it would be cut again."""
 
 
 @dataclass(frozen=True, slots=True)

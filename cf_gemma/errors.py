@@ -62,6 +62,9 @@ class GemmaError(Exception):
     retryable: ClassVar[bool] = False
     """Whether the same request may succeed when sent again soon."""
 
+    server: str = "Workers AI"
+    """Who was asked, in words."""
+
     def __init__(
         self,
         message: str,
@@ -96,7 +99,7 @@ class GemmaError(Exception):
         if self.attempts > 1:
             facts.append(f"{self.attempts} attempts")
         told = ", ".join(fact for fact in facts if fact)
-        head = f"{self.status} from Workers AI: {self.message}" if self.status is not None else self.message
+        head = f"{self.status} from {self.server}: {self.message}" if self.status is not None else self.message
         return f"{head} ({told})" if told else head
 
     @override

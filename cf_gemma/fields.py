@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
@@ -187,6 +188,12 @@ class GemmaFields(BaseModel):
 
     def _option_fields(self) -> dict[str, Any]:
         return {name: value for name in OPTION_NAMES if (value := getattr(self, name)) is not None}
+
+
+def warn_of_loss(model: BaseModel, names: Iterable[str]) -> None:
+    """Warns of fields that have a value, and that a pickle leaves out."""
+    if lost := [name for name in names if getattr(model, name) is not None]:
+        warnings.warn(f"pickling leaves out {', '.join(lost)}: give it again where it is loaded", stacklevel=3)
 
 
 def _check_names(model: type[BaseModel], arguments: Iterable[str]) -> None:

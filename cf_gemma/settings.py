@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -122,6 +122,11 @@ class Settings:
     binding: Any = field(default=None, repr=False)
     """A Worker's `env.AI`, which has the account; None for calls over HTTP."""
 
+    def with_timeout(self, timeout: Timeout) -> Self:
+        """The same, with other limits for connecting and for silence."""
+        connect, read = _timeouts(timeout, self.deadline)
+        return replace(self, connect_timeout=connect, timeout=read)
+
     @classmethod
     def resolve(
         cls,
@@ -153,7 +158,7 @@ class Settings:
             _refuse_beside_binding(account_id, api_token, base_url, endpoint)
             account, token, url = None, None, BINDING_URL
         end = None if deadline is None else _seconds(deadline, _DEADLINE)
-        connect, read = (_least(seconds, end) for seconds in _timeouts(timeout))
+        connect, read = _timeouts(timeout, end)
         return cls(
             account_id=account,
             api_token=token,
@@ -367,13 +372,15 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _timeouts(timeout: Timeout) -> tuple[float | None, float | None]:
+def _timeouts(timeout: Timeout, end: float | None) -> tuple[float | None, float | None]:
+    """Seconds to connect and of silence, neither above `end`."""
     if timeout is None:
-        return None, None
+        return end, end
     if isinstance(timeout, tuple) and len(timeout) == 2:
         connect, silence = timeout
-        return _seconds(connect), _seconds(silence)
-    return min(5.0, _seconds(timeout)), _seconds(timeout)
+    else:
+        connect, silence = min(5.0, _seconds(timeout)), timeout
+    return _least(_seconds(connect), end), _least(_seconds(silence), end)
 
 
 def _least(*limits: float | None) -> float | None:

@@ -9,7 +9,7 @@ from langchain_core.utils.utils import LC_ID_PREFIX
 from typing_extensions import override
 
 from cf_gemma import TextDelta
-from langchain_cf_gemma.arguments import reading
+from langchain_cf_gemma.arguments import reading, timed
 from langchain_cf_gemma.chunks import Chunks, to_result
 from langchain_cf_gemma.errors import InvalidRequest, as_langchain
 from langchain_cf_gemma.events import Events
@@ -216,7 +216,7 @@ class ChatCloudflareGemma(QueuedGemma):
     ) -> ChatResult:
         options = self._options(stop, kwargs)
         with as_langchain():
-            completion = self.client.chat(to_wire(messages), **options)
+            completion = timed(self.client, kwargs).chat(to_wire(messages), **options)
         return to_result(completion, **reading(options))
 
     @override
@@ -229,7 +229,7 @@ class ChatCloudflareGemma(QueuedGemma):
     ) -> ChatResult:
         options = self._options(stop, kwargs)
         with as_langchain():
-            completion = await self.async_client.chat(to_wire(messages), **options)
+            completion = await timed(self.async_client, kwargs).chat(to_wire(messages), **options)
         return to_result(completion, **reading(options))
 
     @override
@@ -242,7 +242,7 @@ class ChatCloudflareGemma(QueuedGemma):
     ) -> Iterator[ChatGenerationChunk]:
         options, facts = self._streamed(stop, kwargs)
         chunks = Chunks(**facts)
-        with as_langchain(), closing(self.client.stream(to_wire(messages), **options)) as answer:
+        with as_langchain(), closing(timed(self.client, kwargs).stream(to_wire(messages), **options)) as answer:
             for said in answer:
                 for chunk in chunks.of(said):
                     if run_manager:
@@ -260,7 +260,7 @@ class ChatCloudflareGemma(QueuedGemma):
         options, facts = self._streamed(stop, kwargs)
         chunks = Chunks(**facts)
         with as_langchain():
-            async with _Closing(self.async_client.stream(to_wire(messages), **options)) as answer:
+            async with _Closing(timed(self.async_client, kwargs).stream(to_wire(messages), **options)) as answer:
                 async for said in answer:
                     for chunk in chunks.of(said):
                         if run_manager:
@@ -277,7 +277,7 @@ class ChatCloudflareGemma(QueuedGemma):
     ) -> Iterator[MessagesData]:
         options, facts = self._streamed(stop, kwargs)
         events = Events(f"{LC_ID_PREFIX}-{run_manager.run_id}", **facts)
-        with as_langchain(), closing(self.client.stream(to_wire(messages), **options)) as answer:
+        with as_langchain(), closing(timed(self.client, kwargs).stream(to_wire(messages), **options)) as answer:
             for said in answer:
                 # Tracers take the time to the first token from this.
                 if isinstance(said, TextDelta) and not said.choice:
@@ -296,7 +296,7 @@ class ChatCloudflareGemma(QueuedGemma):
         options, facts = self._streamed(stop, kwargs)
         events = Events(f"{LC_ID_PREFIX}-{run_manager.run_id}", **facts)
         with as_langchain():
-            async with _Closing(self.async_client.stream(to_wire(messages), **options)) as answer:
+            async with _Closing(timed(self.async_client, kwargs).stream(to_wire(messages), **options)) as answer:
                 async for said in answer:
                     if isinstance(said, TextDelta) and not said.choice:
                         await run_manager.on_llm_new_token(said.text)

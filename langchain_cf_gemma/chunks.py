@@ -80,7 +80,7 @@ class Chunks:
             if isinstance(call, InvalidToolCall) and (suffix := breaking_suffix(call.arguments)):
                 yield _chunk(tool_call_chunks=[tool_call_chunk(args=suffix, index=index)])
         yield _chunk(
-            response_metadata=response_metadata(completion, choice, self._model),
+            response_metadata=_addable(response_metadata(completion, choice, self._model)),
             usage_metadata=usage_metadata(completion.usage) if self._usage and completion.usage else None,
             chunk_position="last",
         )
@@ -161,13 +161,14 @@ def to_completion(message: AIMessage) -> Completion:
 
 
 def _usage(told: dict[str, Any]) -> Usage:
+    neurons: Any = told.get("neurons")
     return Usage(
         told["prompt_tokens"],
         told["completion_tokens"],
         told["total_tokens"],
         cached_tokens=told.get("prompt_tokens_details", {}).get("cached_tokens"),
         reasoning_tokens=told.get("completion_tokens_details", {}).get("reasoning_tokens"),
-        neurons=told.get("neurons"),
+        neurons=sum(cast("list[float]", neurons)) if isinstance(neurons, list) else neurons,
     )
 
 
@@ -186,10 +187,26 @@ def response_metadata(completion: Completion, choice: Choice, model: str) -> dic
         "headers": completion.headers,
         "gateway": completion.gateway,
         "logprobs": choice.logprobs,
+        "invalid_tool_calls": _reasons(choice),
     }
     if usage:
         facts |= {"token_usage": usage.to_dict(), "neurons": usage.neurons, "total_cost": usage.cost}
-    return {name: fact for name, fact in facts.items() if fact not in (None, "", {})}
+    return {name: fact for name, fact in facts.items() if fact not in (None, "", {}, [])}
+
+
+def _addable(facts: Any) -> Any:
+    """The same, with numbers that have a fraction in lists: core adds up two answers, and raises for two floats."""
+    if isinstance(facts, dict):
+        return {name: _addable(fact) for name, fact in cast("dict[str, Any]", facts).items()}
+    return [facts] if isinstance(facts, float) else facts
+
+
+def _reasons(choice: Choice) -> list[dict[str, Any]]:
+    """Why calls must not be executed: core leaves a stream's `invalid_tool_calls` without their `error`."""
+    return [
+        {"id": call.id or None, "name": call.name or None, "error": call.error, "cut": call.cut}
+        for call in choice.invalid_tool_calls
+    ]
 
 
 def usage_metadata(usage: Usage) -> UsageMetadata:

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import override
 
 from cf_gemma import AsyncGemma, __version__
-from cf_gemma.fields import GemmaFields
+from cf_gemma.fields import GemmaFields, warn_of_loss
 from cf_gemma.tokens import estimate, estimate_request
 from langchain_cf_gemma.arguments import call_options, refuse_secrets
 from langchain_cf_gemma.chunks import combined_usage
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _HTTP_CLIENTS: Final = ("http_client", "http_async_client")
 _PROCESS_BOUND: Final = (*_HTTP_CLIENTS, "binding", "rate_limiter", "callbacks", "cache", "budget")
 """Fields that a deep copy shares: they have locks and sockets, or are there to be shared."""
+
+_LOST: Final = ("default_headers", *_HTTP_CLIENTS, "binding", "budget", "rate_limiter")
+"""Fields that a pickle leaves out."""
 
 
 class ConfiguredGemma(GemmaFields, BaseChatModel):
@@ -87,12 +90,13 @@ class ConfiguredGemma(GemmaFields, BaseChatModel):
 
     @override
     def __getstate__(self) -> dict[Any, Any]:
-        """Everything but what is bound to this process, and what is secret: it is given again on loading."""
+        """Everything but what is bound to this process, and what is secret: it is given again on loading.
+
+        The token comes from the environment; a warning names what else is lost.
+        """
         state = super().__getstate__()
-        fields = {
-            **state["__dict__"],
-            **dict.fromkeys(("api_token", "default_headers", "binding", "budget", *_HTTP_CLIENTS)),
-        }
+        warn_of_loss(self, _LOST)
+        fields = {**state["__dict__"], **dict.fromkeys(("api_token", *_LOST))}
         private: dict[str, Any] = {**(state["__pydantic_private__"] or {}), "_gemma": None, "_async_gemma": None}
         return {**state, "__dict__": fields, "__pydantic_private__": private}
 

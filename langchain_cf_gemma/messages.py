@@ -160,9 +160,14 @@ def _tool_calls(message: AIMessage, answered: set[str]) -> Iterator[WireMessage]
         yield {"id": id_ or f"call_{place}", "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def _arguments(given: object) -> str:
-    """A call's arguments as text; the client below makes an object of what is no JSON object."""
-    return given if isinstance(given, str) and given else as_json(given or {})
+def _arguments(given: object) -> object:
+    """A call's arguments as text, or as they are; the client below makes the text of an object of them."""
+    if isinstance(given, str) and given:
+        return given
+    try:
+        return as_json(given or {})
+    except RecursionError:
+        return given
 
 
 def _blocks(message: BaseMessage) -> Sequence[Block]:

@@ -18,7 +18,7 @@ Block: TypeAlias = "str | Mapping[str, Any]"
 Part: TypeAlias = "dict[str, Any]"
 
 _TEXT = frozenset({"text", "text-plain", "input_text", "output_text"})
-_IMAGE = frozenset({"image", "image_url"})
+_IMAGE = frozenset({"image", "image_url", "input_image"})
 _MEDIA = frozenset({"audio", "input_audio", "video", "video_url", "file", "document", "media", "input_file"})
 
 
@@ -36,7 +36,10 @@ def to_tool_part(block: Block) -> Part:
     """The part for one block of a tool's result: as `to_part`, and any other object becomes its JSON text."""
     if isinstance(block, str) or block.get("type") in _TEXT | _IMAGE | _MEDIA:
         return to_part(block)
-    return {"type": "text", "text": as_json(block)}
+    try:
+        return {"type": "text", "text": as_json(block)}
+    except RecursionError:
+        return {"type": "text", "text": "[left out: it is nested too deep]"}
 
 
 def text_of(block: Block) -> str | None:
@@ -58,7 +61,8 @@ def text_of(block: Block) -> str | None:
 def as_json(value: object) -> str:
     """The JSON text of a value; dates, enumerations, dataclasses and the like as Pydantic writes them.
 
-    What JSON can't hold becomes the text that Python shows it by: it is part of the past, which can't be mended.
+    What JSON can't hold becomes the text that Python shows it by: it is part of the past, which can't be mended. Raises
+    RecursionError for what is nested too deep.
     """
     try:
         return json.dumps(value, ensure_ascii=False, default=to_jsonable_python)

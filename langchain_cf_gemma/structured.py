@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from operator import itemgetter
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from langchain_core.exceptions import OutputParserException
@@ -13,16 +13,17 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser
 from langchain_core.outputs import ChatGeneration
-from langchain_core.runnables import RunnableGenerator, RunnableMap, RunnablePassthrough
-from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.runnables import AddableDict, RunnableGenerator
+from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_core.utils.json import parse_json_markdown, parse_partial_json
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from typing_extensions import override
 
-from cf_gemma.errors import InvalidRequest
+from cf_gemma.errors import GemmaError, InvalidRequest
 from cf_gemma.structured import budget_exceeded, response_format
 from langchain_cf_gemma.chunks import to_completion
 from langchain_cf_gemma.errors import IncompleteOutput, as_langchain
+from langchain_cf_gemma.tools import own_schema, to_tools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -66,7 +67,7 @@ def to_response_format(schema: Schema, *, strict: bool | None = None) -> dict[st
             return schema
         if {"name", "schema"} <= schema.keys():
             return {"type": "json_schema", "json_schema": schema}
-    json_schema = convert_to_json_schema(cast("Any", schema), strict=strict)
+    json_schema = own_schema(schema, strict=strict) or convert_to_json_schema(cast("Any", schema), strict=strict)
     return response_format(json_schema, _sendable(json_schema["title"]), strict=strict)
 
 
@@ -79,14 +80,13 @@ def parser_for(schema: Schema | None, method: Method) -> BaseOutputParser[Any]:
             return _ObjectOfCall(key_name=name, first_tool_only=True, pydantic_class=pydantic_class)
         return JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
     if pydantic_class is None:
-        return JsonOutputParser()
-    parser: PydanticOutputParser[Any] = PydanticOutputParser(pydantic_object=pydantic_class)
-    return parser
+        return _DictOfText()
+    return _ObjectOfText(pydantic_object=pydantic_class)
 
 
 def forced_tool(schema: Schema | None, *, strict: bool | None = None) -> dict[str, Any]:
     """The tool that a schema becomes, under a name that can be sent."""
-    tool = convert_to_openai_tool(cast("Any", _given(schema)), strict=strict)
+    (tool,) = to_tools([_given(schema)], strict=strict)
     function = tool["function"]
     return {**tool, "function": {**function, "name": _sendable(function["name"])}}
 
@@ -99,9 +99,8 @@ def parsed(
     complete = RunnableGenerator(check.transform, check.atransform, name="complete_answer")
     if not include_raw:
         return llm | complete | parser
-    attempt = RunnablePassthrough.assign(parsed=itemgetter("raw") | complete | parser, parsing_error=lambda _: None)
-    failed = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=llm) | attempt.with_fallbacks([failed], exception_key="parsing_error")
+    both = _Both(complete | parser)
+    return llm | RunnableGenerator(both.transform, both.atransform, name="raw_and_parsed")
 
 
 def _given(schema: Schema | None) -> Schema:
@@ -112,6 +111,28 @@ def _given(schema: Schema | None) -> Schema:
 
 def _sendable(name: str) -> str:
     return _NOT_IN_NAMES.sub("_", name)[:_LONGEST_NAME]
+
+
+def _is_call(result: list[Generation]) -> bool:
+    """Whether the model called one of the tools that it had beside the schema."""
+    message = getattr(result[0], "message", None)
+    return isinstance(message, AIMessage) and bool(message.tool_calls)
+
+
+class _DictOfText(JsonOutputParser):
+    """The answer's text as a dict; None for an answer that calls a tool."""
+
+    @override
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        return None if _is_call(result) else super().parse_result(result, partial=partial)
+
+
+class _ObjectOfText(PydanticOutputParser[Any]):
+    """The answer's text as an object of a class; None for an answer that calls a tool."""
+
+    @override
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        return None if _is_call(result) else super().parse_result(result, partial=partial)
 
 
 class _ObjectOfCall(JsonOutputKeyToolsParser):
@@ -128,6 +149,97 @@ class _ObjectOfCall(JsonOutputKeyToolsParser):
             if partial:
                 return None
             raise
+
+
+class _Both:
+    """The message as it comes, and what is made of it, or why nothing is: `raw`, `parsed`, `parsing_error`.
+
+    An error of the call itself is raised.
+    """
+
+    def __init__(self, parsing: Runnable[AIMessage, Any]) -> None:
+        self._parsing = parsing
+
+    def transform(self, chunks: Iterator[AIMessage]) -> Iterator[AddableDict]:
+        passed = _Passed()
+        try:
+            for found in self._found(passed.through(chunks)):
+                yield from passed.raw()
+                yield AddableDict(parsed=found)
+            last = AddableDict(parsing_error=None)
+        except (ValueError, GemmaError) as error:
+            last = passed.failure(error)
+        yield from passed.raw()
+        yield last
+
+    async def atransform(self, chunks: AsyncIterator[AIMessage]) -> AsyncIterator[AddableDict]:
+        passed = _Passed()
+        try:
+            async for found in self._afound(passed.athrough(chunks)):
+                for raw in passed.raw():
+                    yield raw
+                yield AddableDict(parsed=found)
+            last = AddableDict(parsing_error=None)
+        except (ValueError, GemmaError) as error:
+            last = passed.failure(error)
+        for raw in passed.raw():
+            yield raw
+        yield last
+
+    def _found(self, chunks: Iterator[AIMessage]) -> Iterator[Any]:
+        """What is parsed: again and again of an answer in pieces, once of a whole one."""
+        for first in chunks:
+            if isinstance(first, AIMessageChunk):
+                yield from self._parsing.transform(chain((first,), chunks))
+                return
+            whole = [first, *chunks][-1]
+            yield self._parsing.invoke(whole)
+
+    async def _afound(self, chunks: AsyncIterator[AIMessage]) -> AsyncIterator[Any]:
+        async for first in chunks:
+            if isinstance(first, AIMessageChunk):
+                async for found in self._parsing.atransform(_before(first, chunks)):
+                    yield found
+                return
+            whole = [first, *[chunk async for chunk in chunks]][-1]
+            yield await self._parsing.ainvoke(whole)
+
+
+async def _before(first: AIMessage, rest: AsyncIterator[AIMessage]) -> AsyncIterator[AIMessage]:
+    yield first
+    async for chunk in rest:
+        yield chunk
+
+
+class _Passed:
+    """The messages that have gone on to the parser."""
+
+    def __init__(self) -> None:
+        self._waiting: list[AIMessage] = []
+        self._whole = False
+
+    def through(self, chunks: Iterator[AIMessage]) -> Iterator[AIMessage]:
+        for chunk in chunks:
+            self._waiting.append(chunk)
+            yield chunk
+        self._whole = True
+
+    async def athrough(self, chunks: AsyncIterator[AIMessage]) -> AsyncIterator[AIMessage]:
+        async for chunk in chunks:
+            self._waiting.append(chunk)
+            yield chunk
+        self._whole = True
+
+    def raw(self) -> list[AddableDict]:
+        """Those that weren't handed out."""
+        waiting, self._waiting = self._waiting, []
+        return [AddableDict(raw=chunk) for chunk in waiting]
+
+    def failure(self, error: Exception) -> AddableDict:
+        """What to say of an answer that can't be parsed. Raises the error of one that didn't come whole."""
+        if not self._whole:
+            raise error
+        return AddableDict(parsed=None, parsing_error=error)
 
 
 class _Check:
@@ -158,6 +270,8 @@ class _Check:
         told = to_completion(answer)
         spent = f" ({told.usage.completion_tokens} tokens)" if told.usage else ""
         held: dict[str, Any] = {"partial": told, "request_id": answer.response_metadata.get("request_id")}
+        if _is_call([ChatGeneration(message=answer)]) and not self._called:
+            return
         if told.thought_only:
             with as_langchain():
                 raise budget_exceeded(told)

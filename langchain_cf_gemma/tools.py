@@ -5,14 +5,15 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import BaseModel
 
 from cf_gemma.errors import InvalidRequest
+from cf_gemma.structured import strict_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from langchain_core.tools import BaseTool
 
 Tool: TypeAlias = "Mapping[str, Any] | type | Callable[..., Any] | BaseTool"
 ToolChoice: TypeAlias = "str | bool | dict[str, Any] | None"
@@ -26,7 +27,30 @@ def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[
     Raises:
         ValueError: Something that isn't a tool, such as a JSON schema without a title.
     """
-    return [convert_to_openai_tool(cast("Any", tool), strict=strict) for tool in tools]
+    return [_tool(tool, strict=strict) for tool in tools]
+
+
+def own_schema(given: object, *, strict: bool | None = None) -> dict[str, Any] | None:
+    """The JSON schema of a Pydantic class as Pydantic writes it; None for anything else.
+
+    LangChain writes every reference out: what recurs is lost, and a schema may grow to hundreds of times its size.
+    """
+    if not (isinstance(given, type) and issubclass(given, BaseModel)):
+        return None
+    schema = given.model_json_schema()
+    if "$ref" in schema:  # a class that has itself among its fields
+        name = schema["$ref"].rpartition("/")[2]
+        schema = {**schema["$defs"][name], "$defs": schema["$defs"]}
+    return strict_schema(schema) if strict else schema
+
+
+def _tool(tool: Tool, *, strict: bool | None) -> dict[str, Any]:
+    spec = convert_to_openai_tool(cast("Any", tool), strict=strict)
+    own = own_schema(tool.tool_call_schema if isinstance(tool, BaseTool) else tool, strict=strict)
+    if own is None or "$defs" not in own:
+        return spec
+    parameters = {name: value for name, value in own.items() if name not in ("title", "description")}
+    return {**spec, "function": {**spec["function"], "parameters": parameters}}
 
 
 def to_tool_choice(choice: ToolChoice, tools: Sequence[Mapping[str, Any]]) -> str | dict[str, Any] | None:

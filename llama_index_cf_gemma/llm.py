@@ -13,13 +13,15 @@ from typing_extensions import override
 
 from cf_gemma.errors import ToolChoiceNotHonoured
 from llama_index_cf_gemma.events import on_chat, on_completion
-from llama_index_cf_gemma.messages import to_wire
+from llama_index_cf_gemma.messages import is_after_nothing, to_wire
 from llama_index_cf_gemma.queued import QueuedGemma
 from llama_index_cf_gemma.responses import (
     StreamedChat,
     StreamedCompletion,
+    accept,
     chat_response,
     completion_response,
+    refuse_nothing,
     refuse_unfinished_thought,
 )
 from llama_index_cf_gemma.schema import answer_format
@@ -29,7 +31,7 @@ from llama_index_cf_gemma.text_only import TEXT_ONLY, text_only
 from llama_index_cf_gemma.tools import history_with, tool_options, tool_selections
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 
     from llama_index.core.base.llms.types import (
         ChatResponse,
@@ -90,28 +92,28 @@ class CloudflareGemma(QueuedGemma):
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """The whole answer: text, reasoning and tool calls as blocks, usage in `additional_kwargs` and `raw`."""
         request, options = self._request(messages, kwargs)
-        return _chat_response(self.client.chat(request, **options), options)
+        return _chat_response(self.client.chat(request, **options), options, messages)
 
     @override
     @on_chat
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """The whole answer."""
         request, options = self._request(messages, kwargs)
-        return _chat_response(await self.async_client.chat(request, **options), options)
+        return _chat_response(await self.async_client.chat(request, **options), options, messages)
 
     @override
     @on_chat
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """The answer as it comes; new reasoning is in `additional_kwargs["thinking_delta"]`."""
         request, options = self._request(messages, kwargs)
-        return primed(self.client.stream(request, **options), _streamed_chat(options))
+        return primed(self.client.stream(request, **options), _streamed_chat(options, messages))
 
     @override
     @on_chat
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """The answer as it comes."""
         request, options = self._request(messages, kwargs)
-        return await aprimed(self.async_client.stream(request, **options), _streamed_chat(options))
+        return await aprimed(self.async_client.stream(request, **options), _streamed_chat(options, messages))
 
     @override
     def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
@@ -171,6 +173,9 @@ class CloudflareGemma(QueuedGemma):
     ) -> list[ToolSelection]:
         """The calls to execute; in the middle of a stream, as far as they have come.
 
+        Agents, which take no call for an answer, also get the calls that the model wrote badly, under a name that no
+        tool has: so the model is told, and calls again.
+
         Raises:
             InvalidOutput: the answer is complete and all that it calls is cut off or invalid.
             ReasoningBudgetExceeded: thinking used up `max_tokens` before the answer began.
@@ -194,7 +199,9 @@ class CloudflareGemma(QueuedGemma):
         chosen = tool_options(
             tools, parallel=allow_parallel_tool_calls, required=tool_required, choice=tool_choice, strict=strict
         )
-        return {"messages": history_with(user_msg, chat_history), **chosen, **kwargs}
+        # Programs require a call, and want an object of it: as for structured_predict.
+        quick = {"thinking": False} if tool_required and THINKING_OPTIONS.isdisjoint(self._options(kwargs)) else {}
+        return {"messages": history_with(user_msg, chat_history), **chosen, **quick, **kwargs}
 
     @override
     @dispatcher.span
@@ -290,8 +297,6 @@ class CloudflareGemma(QueuedGemma):
         """The arguments of the chat call that yields the object: a JSON schema, or a tool that must be called."""
         messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
         options = {name: value for name, value in (llm_kwargs or {}).items() if name not in PROGRAM_OPTIONS}
-        if THINKING_OPTIONS.isdisjoint(self._options(options)):
-            options["thinking"] = False
         if self.should_use_structured_outputs and self.pydantic_program_mode is PydanticProgramMode.DEFAULT:
             return {"messages": messages, "response_format": answer_format(output_cls), **options}
         tool = get_function_tool(output_cls)
@@ -310,14 +315,20 @@ class CloudflareGemma(QueuedGemma):
         return to_wire(messages), self._options(call)
 
 
-def _chat_response(completion: Completion, options: Mapping[str, Any]) -> ChatResponse:
-    if TEXT_ONLY.get():
-        refuse_unfinished_thought(completion)
+def _chat_response(completion: Completion, options: Mapping[str, Any], messages: Sequence[ChatMessage]) -> ChatResponse:
+    _check_of(messages)(completion)
     return chat_response(completion, single_call=_single_call(options))
 
 
-def _streamed_chat(options: Mapping[str, Any]) -> StreamedChat:
-    return StreamedChat(single_call=_single_call(options), text_only=TEXT_ONLY.get())
+def _streamed_chat(options: Mapping[str, Any], messages: Sequence[ChatMessage]) -> StreamedChat:
+    return StreamedChat(single_call=_single_call(options), check=_check_of(messages))
+
+
+def _check_of(messages: Sequence[ChatMessage]) -> Callable[[Completion], None]:
+    """What raises an error for an answer that won't do, in answer to these messages."""
+    if is_after_nothing(messages):
+        return refuse_nothing
+    return refuse_unfinished_thought if TEXT_ONLY.get() else accept
 
 
 def _single_call(options: Mapping[str, Any]) -> bool:

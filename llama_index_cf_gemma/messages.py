@@ -18,7 +18,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from cf_gemma.errors import InvalidRequest, UnsupportedContent
-from llama_index_cf_gemma.calls import wire_calls
+from llama_index_cf_gemma.calls import CALLS, unheeded_calls, wire_calls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +56,15 @@ def to_wire(messages: Sequence[ChatMessage]) -> list[Wire]:
     return transcript.wire
 
 
+def is_after_nothing(messages: Sequence[ChatMessage]) -> bool:
+    """Whether the newest question follows an answer that had neither text nor calls, as ReActAgent asks again."""
+    if len(messages) < 2 or messages[-1].role != MessageRole.USER or messages[-2].role not in ASSISTANTS:
+        return False
+    answer = messages[-2]
+    called = any(isinstance(block, ToolCallBlock) for block in answer.blocks)
+    return not (answer.content or called or CALLS & answer.additional_kwargs.keys())
+
+
 class _Transcript:
     """The wire messages so far, and the calls that wait for their results."""
 
@@ -63,6 +72,8 @@ class _Transcript:
         self.wire: list[Wire] = []
         self.open_calls: list[tuple[str, str]] = []
         self.calls_seen = 0
+        self.unheeded: dict[str, str] = {}
+        """By the ids of calls that weren't executed, why not."""
 
     def system(self, message: ChatMessage) -> None:
         content = _content(message.blocks)
@@ -87,6 +98,7 @@ class _Transcript:
         turn: Wire = {"role": "assistant", "content": content}
         if calls:
             self.open_calls = [(call["id"], call["function"]["name"]) for call in calls]
+            self.unheeded = unheeded_calls(message)
             turn["tool_calls"] = calls
         reasoning = "\n".join(
             block.content for block in message.blocks if isinstance(block, ThinkingBlock) and block.content
@@ -99,7 +111,8 @@ class _Transcript:
     def tool(self, message: ChatMessage) -> None:
         id_: str | None = message.additional_kwargs.get("tool_call_id")
         call_id, name = self._answered(id_) or (id_ or "unknown", None)
-        turn = {"role": "tool", "tool_call_id": call_id, "name": name, "content": _content(message.blocks)}
+        content = self.unheeded.get(call_id) or _content(message.blocks)
+        turn = {"role": "tool", "tool_call_id": call_id, "name": name, "content": content}
         self.wire.append(turn if name else {**turn, "name": message.additional_kwargs.get("name")})
 
     def _user(self, title: str, content: str | list[Wire]) -> None:

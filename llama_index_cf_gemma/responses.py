@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,13 +20,16 @@ from llama_index.core.base.llms.types import (
 from cf_gemma import Choice, Completion, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from cf_gemma.patterns import Pattern
 from cf_gemma.structured import budget_exceeded
+from llama_index_cf_gemma.errors import InvalidOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from cf_gemma import InvalidToolCall, ToolCall
     from cf_gemma.completion import Delta
 
+
+_log = logging.getLogger("llama_index_cf_gemma")
 
 USAGE: Final = ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens", "neurons")
 """What responses tell of the usage, where the service told it."""
@@ -36,8 +40,10 @@ def chat_response(completion: Completion, *, single_call: bool = False) -> ChatR
 
     - `message.blocks`: ThinkingBlock, TextBlock and ToolCallBlocks, each when there is something in it. The calls stand
       in `message.additional_kwargs["tool_calls"]` too, as plain chat-completions dicts, since parts of core look there.
-    - Calls whose arguments are cut off or invalid stand only in `message.additional_kwargs["invalid_tool_calls"]`,
-      where nothing executes them.
+    - Calls that must not be executed stand only in `message.additional_kwargs["invalid_tool_calls"]`, each with its
+      `error`, and `cut` where a limit cut it off.
+    - With `single_call`, calls behind the first stand in `message.additional_kwargs["dropped_tool_calls"]`. The model
+      is told of both in the next request.
     - `raw`: the answer as one `chat.completion` dict.
     - `additional_kwargs`: `finish_reason`, `model`, `request_id`, `headers`, token counts, `neurons`, `cost` in USD.
 
@@ -54,17 +60,27 @@ def chat_response(completion: Completion, *, single_call: bool = False) -> ChatR
         blocks.append(TextBlock(text=completion.text))
     blocks += [ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.args) for call in calls]
     message = ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=_call_dicts(calls))
-    if completion.invalid_tool_calls:
-        message.additional_kwargs["invalid_tool_calls"] = [
-            {"id": call.id, "name": call.name, "arguments": call.arguments, "error": call.error}
-            for call in completion.invalid_tool_calls
-        ]
+    for name, others in _unheeded(completion, len(calls)).items():
+        message.additional_kwargs[name] = others
+        _log.warning("%s: %s", name, ", ".join(repr(call["name"]) for call in others))
     return ChatResponse(
         message=message,
         raw=completion.to_dict(),
         logprobs=_logprobs(completion.choices[0]),
         additional_kwargs=_facts(completion),
     )
+
+
+def _unheeded(completion: Completion, kept: int) -> dict[str, list[dict[str, Any]]]:
+    """The calls that aren't to be executed: those behind the first so many, and those that must not be."""
+    dropped = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in completion.tool_calls[kept:]]
+    invalid = [
+        {"id": call.id, "name": call.name, "arguments": call.arguments, "error": call.error}
+        | ({"cut": True} if call.cut else {})
+        for call in completion.invalid_tool_calls
+    ]
+    both = {"dropped_tool_calls": dropped, "invalid_tool_calls": invalid}
+    return {name: calls for name, calls in both.items() if calls}
 
 
 def completion_response(completion: Completion) -> CompletionResponse:
@@ -86,6 +102,21 @@ def refuse_unfinished_thought(completion: Completion) -> None:
     """Raises ReasoningBudgetExceeded where an empty string would pass for an answer."""
     if completion.thought_only:
         raise budget_exceeded(completion)
+
+
+def accept(completion: Completion) -> None:
+    """Takes every answer."""
+
+
+def refuse_nothing(completion: Completion) -> None:
+    """Raises InvalidOutput, or ReasoningBudgetExceeded, for an answer with neither text nor calls."""
+    refuse_unfinished_thought(completion)
+    if not completion.text.strip() and not completion.choices[0].calls:
+        raise InvalidOutput(
+            f"the model answered with nothing, twice in a row (finish_reason {completion.finish_reason})",
+            request_id=completion.request_id,
+            partial=completion,
+        )
 
 
 def facts_of(response: ChatResponse) -> dict[str, Any]:
@@ -118,10 +149,10 @@ class StreamedChat:
     Until the last response a tool call's arguments are the text so far. The last response equals `chat_response`.
     """
 
-    def __init__(self, *, single_call: bool = False, text_only: bool = False) -> None:
-        """`text_only`: raise ReasoningBudgetExceeded at the end where thinking left no text."""
+    def __init__(self, *, single_call: bool = False, check: Callable[[Completion], None] | None = None) -> None:
+        """`check` raises an error at the end for an answer that won't do."""
         self._single_call = single_call
-        self._text_only = text_only
+        self._check = check or accept
         self._text = ""
         self._reasoning = ""
         self._calls: dict[int, _OpenCall] = {}
@@ -129,8 +160,7 @@ class StreamedChat:
     def __call__(self, piece: Delta | Completion) -> ChatResponse | None:
         """The response to show; None for a piece that shows nothing."""
         if isinstance(piece, Completion):
-            if self._text_only:
-                refuse_unfinished_thought(piece)
+            self._check(piece)
             response = chat_response(piece, single_call=self._single_call)
             response.delta = ""
             return response
@@ -230,11 +260,16 @@ def _facts(completion: Completion) -> dict[str, Any]:
 
 
 def _logprobs(choice: Choice) -> list[list[LogProb]] | None:
-    """For each token its alternatives as asked for with `top_logprobs`, else the token itself."""
-    tokens: list[dict[str, Any]] = (choice.logprobs or {}).get("content") or []
-    if not tokens:
+    """For each token its alternatives as asked for with `top_logprobs`, else the token itself.
+
+    None for those that can't be read, which cost nothing else: they are in `raw` as they came.
+    """
+    try:
+        tokens: list[dict[str, Any]] = (choice.logprobs or {}).get("content") or []
+        return [[_logprob(entry) for entry in token.get("top_logprobs") or [token]] for token in tokens] or None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        _log.debug("the answer's log probabilities can't be read")
         return None
-    return [[_logprob(entry) for entry in token.get("top_logprobs") or [token]] for token in tokens]
 
 
 def _logprob(entry: dict[str, Any]) -> LogProb:

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from cf_gemma import AsyncGemma
 from cf_gemma.errors import ConfigurationError, InvalidRequest
-from cf_gemma.fields import GemmaFields
+from cf_gemma.fields import GemmaFields, warn_of_loss
 from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING
 from cf_gemma.settings import OPTION_NAMES, SETTING_NAMES
 
@@ -115,15 +115,30 @@ class GemmaSettings(GemmaFields, FunctionCallingLLM):
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what is bound to this process, and what is or may be secret.
 
-        The token comes from the environment on loading; `default_headers` are to be given again.
+        The token comes from the environment; a warning names what else is lost.
         """
+        warn_of_loss(self, sorted({"default_headers", *PROCESS_BOUND} - {"callback_manager"}))
         left_out = {"api_token", "default_headers", *PROCESS_BOUND}
         return {"__dict__": {name: value for name, value in self.__dict__.items() if name not in left_out}}
 
     @override
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Not our own __init__: where there is no token yet, the first call asks for it, and says what is missing.
+        # Not our own __init__: see `from_dict`.
         super().__init__(**state["__dict__"])
+
+    @classmethod
+    @override
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """A model that was saved, as part of a workflow's Context, for one, or pickled.
+
+        One rule for both: the token and the account come from the arguments, else from the environment, and where they
+        are missing, the first call says so, not the loading.
+        """
+        loaded = cls.__new__(cls)
+        loaded.__setstate__(
+            {"__dict__": {name: value for name, value in {**data, **kwargs}.items() if name != "class_name"}}
+        )
+        return loaded
 
     def _check_options(self) -> None:
         """Raises InvalidRequest for parameters that no call could send."""

@@ -9,9 +9,9 @@ from llama_index.core.llms.llm import ToolSelection
 from pydantic_core import from_json
 
 from cf_gemma.errors import InvalidRequest
+from cf_gemma.structured import strict_schema
 from llama_index_cf_gemma.errors import InvalidOutput
 from llama_index_cf_gemma.responses import completion_of, facts_of, refuse_unfinished_thought
-from llama_index_cf_gemma.schema import strict_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,16 +63,20 @@ def tool_options(
 def tool_selections(response: ChatResponse, *, error_on_no_tool_call: bool) -> list[ToolSelection]:
     """The calls to execute; in the middle of a stream, the calls so far, with what can be read of their arguments.
 
+    Without `error_on_no_tool_call`, as agents ask, also those that the model wrote badly: see `_slip`.
+
     Raises:
         InvalidOutput: the answer is complete and all that it calls is cut off or invalid.
         ReasoningBudgetExceeded: thinking used up `max_tokens` before the answer began.
         ValueError: the model called nothing and `error_on_no_tool_call` is set.
     """
     selections = [_selection(block) for block in response.message.blocks if isinstance(block, ToolCallBlock)]
-    if selections:
-        return selections
     cut = facts_of(response).get("finish_reason") == "length"
     invalid: list[dict[str, Any]] = response.message.additional_kwargs.get("invalid_tool_calls", [])
+    if not error_on_no_tool_call and not cut:
+        selections += [_slip(call) for call in invalid if not call.get("cut")]
+    if selections:
+        return selections
     if invalid:
         why = "; ".join(f"{call['name']!r}: {call['error']}" for call in invalid)
         hint = ": raise max_tokens" if cut else ""
@@ -115,6 +119,14 @@ def _tool_choice(choice: str | Mapping[str, Any] | None, names: list[str], *, re
 def _selection(block: ToolCallBlock) -> ToolSelection:
     arguments = block.tool_kwargs if isinstance(block.tool_kwargs, dict) else _readable(block.tool_kwargs)
     return ToolSelection(tool_id=block.tool_call_id or "", tool_name=block.tool_name, tool_kwargs=arguments)
+
+
+def _slip(call: dict[str, Any]) -> ToolSelection:
+    """A call of no tool that there is: an agent answers it with an error, and goes on.
+
+    The model reads why, under the call that it made, see `calls.unheeded_calls`.
+    """
+    return ToolSelection(tool_id=call["id"], tool_name=f"{call['name']} (not run: {call['error']})", tool_kwargs={})
 
 
 def _readable(arguments: str) -> dict[str, Any]:

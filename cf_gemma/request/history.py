@@ -7,9 +7,12 @@ last user turn only. Servers refuse a conversation whose calls have arguments th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import json
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from pydantic_core import from_json, to_json
+
+from cf_gemma.jsonobject import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,10 +77,48 @@ def json_object(arguments: object) -> str:
 
 
 def _encoded(arguments: object) -> str:
+    """The JSON text, of any depth; what JSON can't hold as Python shows it, since the past can't be mended."""
     try:
         return to_json(arguments).decode()
     except ValueError:
+        pass
+    try:
+        return json.dumps(arguments, ensure_ascii=False)
+    except RecursionError:
+        return _deep(arguments)
+    except (TypeError, ValueError):
         return str(arguments)
+
+
+def _deep(value: object) -> str:
+    """The JSON text of a value that is too deep for recursion."""
+    pieces: list[str] = []
+    waiting: list[tuple[str, Any]] = [("", value)]
+    around: set[int] = set()
+    while waiting:
+        before, one = waiting.pop()
+        pieces.append(before)
+        if isinstance(one, _Closing):
+            around.discard(one.of)
+            continue
+        fields, items = as_object(one), cast("list[Any] | None", one if isinstance(one, list) else None)
+        mark = id(cast("object", one))
+        if (fields is None and items is None) or mark in around:
+            pieces.append(json.dumps(None if mark in around else one, ensure_ascii=False, default=str))
+            continue
+        around.add(mark)
+        inner = [("", each) for each in items or ()]
+        inner += [(f"{json.dumps(name)}: ", each) for name, each in (fields or {}).items()]
+        pieces.append("{" if items is None else "[")
+        waiting.append(("}" if items is None else "]", _Closing(mark)))
+        waiting += [(f", {name}" if place else name, each) for place, (name, each) in enumerate(inner)][::-1]
+    return "".join(pieces)
+
+
+class _Closing(NamedTuple):
+    """The end of an object or a list; what holds itself is null."""
+
+    of: int
 
 
 class _Run:

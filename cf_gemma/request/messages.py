@@ -21,6 +21,12 @@ _UNSUPPORTED: Final = {
     **dict.fromkeys(("video_url", "video"), f"video: {_TAKES}; send single frames"),
     **dict.fromkeys(("file", "input_file", "document", "media"), f"a file: {_TAKES}; send its text, or its pages"),
 }
+_INDENTED: Final = re.compile(r"[ \t]+\S[^\n]*\n\s*\S")
+"""A text of several lines whose first is indented: code, of which the indentation is a part."""
+
+_EDGE: Final = "\u200b\n"
+"""In front of such a text: the template trims white space, and a zero-width space is none to it."""
+
 _TEXT_FILE: Final = re.compile(r"data:(text/|application/[^;]*(json|xml|yaml))")
 
 
@@ -43,7 +49,7 @@ def wire_messages(
     Raises InvalidRequest (UnsupportedContent for a kind of content that the model doesn't take).
     """
     listed = _listed(messages)
-    newest = _newest(listed)
+    newest = newest_places(listed)
     missing: list[str] = []
     given = [
         dict(message)
@@ -65,10 +71,13 @@ def wire_messages(
     if images:
         turns.append(_images_turn(images))
     thought(turns)
+    for turn in turns:
+        if isinstance(turn["content"], str):
+            turn["content"] = _untrimmed(turn["content"])
     return turns
 
 
-def _newest(messages: Sequence[object]) -> range:
+def newest_places(messages: Sequence[object]) -> range:
     """The places of the newest user message, and of those right before it."""
     roles = [(as_object(message) or {}).get("role") for message in messages]
     end = next((place + 1 for place in reversed(range(len(roles))) if roles[place] == "user"), 0)
@@ -127,6 +136,11 @@ def _turn(message: object, place: str, left_out: list[str] | None) -> dict[str, 
     return turn
 
 
+def _untrimmed(text: str) -> str:
+    """The text, so that its indentation survives the template."""
+    return _EDGE + text if text[:1] in (" ", "\t") and _INDENTED.match(text) else text
+
+
 def _parts(parts: list[Any], role: str, place: str, left_out: list[str] | None) -> str | list[dict[str, Any]]:
     """The parts of one message, neighbouring texts on lines of their own: the template puts nothing between parts.
 
@@ -145,7 +159,7 @@ def _parts(parts: list[Any], role: str, place: str, left_out: list[str] | None) 
             joined.append({**part, "text": [part["text"]]} if part["type"] == "text" else part)
     for part in joined:
         if part["type"] == "text":
-            part["text"] = "\n".join(part["text"])
+            part["text"] = _untrimmed("\n".join(part["text"]))
     if not joined or [part["type"] for part in joined] == ["text"]:
         return joined[0]["text"] if joined else ""
     return joined

@@ -77,7 +77,7 @@ def readable(parameters: Schema, name: str, *, binding: bool = False, whole: boo
     """
     writer = _Writer(parameters, name, binding=binding, whole=whole)
     root, place = writer.flat(parameters, _Place("parameters"))
-    declared = kinds_of(root.get("type"))
+    declared = kinds_of(root.get("type")) or _kinds_of_alternatives(root)
     if declared and "object" not in declared:
         raise UnreadableSchema(f"parameters must be the schema of an object, not of type {' or '.join(declared)}")
     written = writer.written({**root, "type": "object"}, place, printed="whole", fields="as words")
@@ -86,6 +86,13 @@ def readable(parameters: Schema, name: str, *, binding: bool = False, whole: boo
     if defs := writer.definitions():
         written["$defs"] = defs
     return written, [text, *said]
+
+
+def _kinds_of_alternatives(schema: Schema) -> list[str]:
+    """The types of all alternatives; none where one of them may be anything."""
+    alternatives = [as_object(one) or {} for one in schema.get("anyOf") or schema.get("oneOf") or ()]
+    kinds = [kinds_of(one.get("type")) for one in alternatives]
+    return [kind for each in kinds for kind in each] if all(kinds) else []
 
 
 class _Writer:

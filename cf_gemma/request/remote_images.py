@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from cf_gemma.errors import UnsupportedContent
 from cf_gemma.jsonobject import as_object
-from cf_gemma.request.images import image_part
+from cf_gemma.request.messages import newest_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -134,6 +134,11 @@ def addresses(messages: object) -> list[str]:
     return list(dict.fromkeys(url for url in texts if url[:8].lower().startswith(("http://", "https://"))))
 
 
+def may_be_missing(messages: Sequence[Mapping[str, Any]], url: str) -> bool:
+    """Whether the image stands in the past only, where a line of text takes its place if it can't be had."""
+    return url not in addresses([messages[place] for place in newest_places(messages)])
+
+
 def inlined(messages: Sequence[Mapping[str, Any]], images: Mapping[str, bytes]) -> list[dict[str, Any]]:
     """The messages with these images in place of their addresses. The caller's own objects are left as they are."""
     return [
@@ -176,4 +181,4 @@ def _inlined_part(part: object, images: Mapping[str, bytes]) -> object:
     image_url = _image_url(part)
     if image_url is None or image_url["url"] not in images:
         return part
-    return image_part(images[image_url["url"]], detail=image_url.get("detail"))
+    return {"type": "image_url", "image_url": {**image_url, "url": images[image_url["url"]]}}

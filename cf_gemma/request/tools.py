@@ -37,8 +37,8 @@ def set_tools(body: dict[str, Any], *, written_out: bool) -> None:
         return
     names = [_checked(tool, f"tools[{place}]") for place, tool in enumerate(tools)]
     choice = body.get("tool_choice")
-    if choice == "required" and len(names) == 1:
-        # One tool is required in the form that is enforced by more back-ends.
+    if choice == "required" and len(names) == 1 and body.get("parallel_tool_calls") is not True:
+        # One call is required in the form that is enforced by more back-ends; a named tool is called once.
         body["tool_choice"] = choice = {"type": "function", "function": {"name": names[0]}}
     named = forced_name(choice)
     if named is not None and named not in names:

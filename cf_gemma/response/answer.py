@@ -158,7 +158,7 @@ class _ChoiceBuilder:
         self._reasoning: list[str] = []
         self._texts = MarkerFilter(request, "text")
         self._thoughts = MarkerFilter(request, "reasoning")
-        self._calls = ToolCallAssembler(index)
+        self._calls = ToolCallAssembler(index, request.tools if request is not None else None)
         self._found = 0
         """How many calls were found in texts."""
         self._closed = False
@@ -197,6 +197,7 @@ class _ChoiceBuilder:
         for source in (self._thoughts, self._texts):
             for piece in source.close():
                 self._take(piece, seed, deltas)
+        deltas += self._calls.rest()
         reasoning = "".join(self._reasoning)
         answered = self._calls or "".join(self._text).strip()
         if whole and self.finish_reason in (None, "stop") and reasoning.strip() and not answered:

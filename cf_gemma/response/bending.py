@@ -5,11 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any, Final, cast
 
+from pydantic_core import from_json, to_json
+
 from cf_gemma.jsonobject import as_object
 
 _LEVELS: Final = 100
 _INTEGER: Final = re.compile(r"-?\d+")
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
+_ANY_BUT_TEXT: Final = frozenset({"integer", "number", "boolean", "null"})
+_STANDS_FOR: Final = re.compile(r'(?<=[:\[,\s])"(-?\d[-+.\deE]{0,38}|true|false|null)"')
+_LAST_QUOTE: Final = re.compile(r'<\|\\"\|>(?=")')
+_RESPELLINGS: Final = 64
+"""How many texts are tried, each of which costs reading the arguments once."""
 
 
 def bent_back(value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, levels: int = _LEVELS) -> Any:
@@ -33,6 +40,28 @@ def bent_back(value: Any, schema: dict[str, Any], root: dict[str, Any] | None = 
     return {
         name: bent_back(item, as_object(properties.get(name)) or {}, root, levels - 1) for name, item in fields.items()
     }
+
+
+def respelled(arguments: str, args: dict[str, Any], schema: dict[str, Any]) -> str:
+    """The JSON text of `args`, which were bent back from these arguments: changed nowhere else, where that can be."""
+    text = _LAST_QUOTE.sub("", arguments)
+    at = 0
+    for _ in range(_RESPELLINGS):
+        if (found := _STANDS_FOR.search(text, at)) is None:
+            break
+        at = found.end()
+        bare = to_json(_unbent(found[1], _ANY_BUT_TEXT)).decode()
+        tried = f"{text[: found.start()]}{bare}{text[at:]}"
+        if bent_back(_read(tried), schema) == args:
+            text, at = tried, found.start() + len(bare)
+    return text if _read(text) == args else to_json(args).decode()
+
+
+def _read(text: str) -> object:
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return None
 
 
 def _types_of(schema: dict[str, Any]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from cf_gemma.errors import (
     AuthenticationError,
     BadRequest,
     ContextOverflow,
+    GemmaError,
     NotFound,
     PermissionDenied,
     QuotaExhausted,
@@ -32,6 +33,13 @@ _REMEDIES: Final[Mapping[type[ApiError], str]] = {
     QuotaExhausted: "a daily allocation comes back at 00:00 UTC; waiting a little doesn't help",
 }
 
+_OWN_REMEDIES: Final[Mapping[type[ApiError], str]] = {
+    AuthenticationError: "check api_token",
+    PermissionDenied: "check what the token may do",
+    NotFound: "check model and base_url",
+}
+"""Those of a server of one's own."""
+
 _HINTS: Final[Mapping[int, str]] = {
     5028: "the model is deprecated: set model to its successor",
 }
@@ -49,6 +57,14 @@ _OVERFLOW = re.compile(
     r"prompt is too long",
     re.IGNORECASE,
 )
+
+
+def of_own_server(error: GemmaError) -> None:
+    """Makes the error speak of a server of one's own, which knows neither accounts nor Cloudflare's variables."""
+    error.server = "the server"
+    for kind, remedy in _OWN_REMEDIES.items():
+        if isinstance(error, kind):
+            error.message = error.message.replace(_REMEDIES[kind], remedy)
 
 
 def is_error(payload: dict[str, Any]) -> bool:

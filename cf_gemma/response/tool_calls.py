@@ -11,9 +11,10 @@ from pydantic_core import to_json
 from cf_gemma.completion import InvalidToolCall, ToolCall, ToolCallDelta
 from cf_gemma.errors import ResponseTooLarge
 from cf_gemma.jsonobject import as_object, parsed
+from cf_gemma.response.showing import ShownArguments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 CALLS: Final = 4_096
 """Tool calls that one choice may have. Our limit: the model's window has room for a few hundred."""
@@ -31,8 +32,10 @@ class ToolCallAssembler:
     in which it begins, and is shown once its name is known.
     """
 
-    def __init__(self, choice: int = 0) -> None:
+    def __init__(self, choice: int = 0, tools: Mapping[str, dict[str, Any]] | None = None) -> None:
+        """`tools`: by name, the schema of the parameters of those that may be called, if that is known."""
         self._choice = choice
+        self._tools = tools or {}
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self._by_id: dict[str, _Call] = {}
@@ -55,6 +58,12 @@ class ToolCallAssembler:
     def close(self, *, cut: bool) -> tuple[ToolCall | InvalidToolCall, ...]:
         """All calls. `cut`: the answer was cut off, so a call without arguments may have lost them."""
         return tuple(call.result(cut=cut) for call in self._calls)
+
+    def rest(self) -> Iterator[ToolCallDelta]:
+        """The deltas of what was held back of the arguments, once the answer has ended."""
+        for call in self._calls:
+            if call.shown is not None and (rest := call.shown.close()):
+                yield ToolCallDelta(call.place, arguments=rest, choice=self._choice)
 
     def _call(self, piece: _Piece) -> _Call | None:
         """The call that this is a piece of; None for a piece that says nothing, or nothing new."""
@@ -80,15 +89,17 @@ class ToolCallAssembler:
             # Two may share an id: then the later one goes on.
             self._by_id[piece.id] = max(call, self._by_id.get(piece.id, call), key=lambda one: one.place)
         call.arguments.add(piece.arguments)
-        if call.name:
-            if piece.arguments:
-                yield ToolCallDelta(call.place, arguments=piece.arguments, choice=self._choice)
+        if call.shown is not None:
+            if shown := call.shown.feed(piece.arguments):
+                yield ToolCallDelta(call.place, arguments=shown, choice=self._choice)
         elif piece.name:
             call.name = piece.name
             own = call.wire_id and call.wire_id not in self._ids
             call.id = call.wire_id if own else self._made_id(call, answer_id)
             self._ids.add(call.id)
-            yield ToolCallDelta(call.place, call.id, call.name, call.arguments.text(), self._choice)
+            call.shown = ShownArguments(self._tools.get(call.name))
+            arguments = call.shown.feed(call.arguments.text())
+            yield ToolCallDelta(call.place, call.id, call.name, arguments, self._choice)
 
     def _made_id(self, call: _Call, answer_id: str) -> str:
         """An id for a call that came without one of its own: the same whenever the same answer is replayed."""
@@ -97,7 +108,7 @@ class ToolCallAssembler:
 
 
 class _Call:
-    __slots__ = ("arguments", "id", "name", "place", "wire_id")
+    __slots__ = ("arguments", "id", "name", "place", "shown", "wire_id")
 
     def __init__(self, place: int) -> None:
         self.place = place
@@ -105,16 +116,18 @@ class _Call:
         self.id = ""
         self.name = ""
         self.arguments = _Arguments()
+        self.shown: ShownArguments | None = None
+        """What is handed out of the arguments as they come; None until the name has come."""
 
     def result(self, *, cut: bool) -> ToolCall | InvalidToolCall:
         arguments = self.arguments.text()
         args = {} if not cut and not arguments.strip() else as_object(_decoded(arguments))
         identity = self.id or self.wire_id
         if not self.name:
-            return InvalidToolCall(identity, "", arguments, "the call has no function name")
+            return InvalidToolCall(identity, "", arguments, "the call has no function name", cut=cut)
         if args is not None:
             return ToolCall(identity, self.name, arguments, args)
-        return InvalidToolCall(identity, self.name, arguments, "the arguments are not a complete JSON object")
+        return InvalidToolCall(identity, self.name, arguments, "the arguments are not a complete JSON object", cut=cut)
 
 
 class _Arguments:

@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from pydantic_core import to_json
-
 from cf_gemma.completion import InvalidToolCall, ToolCall
 from cf_gemma.jsonobject import as_object
 from cf_gemma.request.fitting import fits
-from cf_gemma.response.bending import bent_back
+from cf_gemma.response.bending import bent_back, respelled
 from cf_gemma.response.notation import QUOTE
 
 if TYPE_CHECKING:
@@ -78,14 +76,21 @@ def judged(calls: Sequence[Call], request: HttpRequest | None, cut: str | None) 
 
 def _judged(call: Call, tools: Mapping[str, dict[str, Any]], cut: str | None) -> Call:
     if isinstance(call, InvalidToolCall):
-        return call
+        settled = call if cut is None else replace(call, cut=True)
+        return ToolCall(call.id, call.name, "{}", {}) if means_none(settled, tools.get(call.name)) else settled
     if cut is not None:
-        return _invalid(call, f"{cut} ended the answer within or right behind this call, so its arguments may be cut")
+        error = f"{cut} ended the answer within or right behind this call, so its arguments may be cut"
+        return replace(_invalid(call, error), cut=True)
     if call.name not in tools and any(name.startswith(call.name) for name in tools):
         return _invalid(call, "the name is cut off: it is the beginning of a tool's name, and no tool's")
     if not call.arguments.strip():
         return _without_arguments(call, tools)
-    return _restored(call, tools.get(call.name))
+    return whole(call, tools.get(call.name))
+
+
+def means_none(call: InvalidToolCall, schema: dict[str, Any] | None) -> bool:
+    """Whether a call has null in place of its arguments, of which the tool requires none."""
+    return call.arguments.strip() == "null" and not call.cut and schema is not None and not schema.get("required")
 
 
 def _without_arguments(call: ToolCall, tools: Mapping[str, dict[str, Any]]) -> Call:
@@ -96,8 +101,8 @@ def _without_arguments(call: ToolCall, tools: Mapping[str, dict[str, Any]]) -> C
     return replace(call, arguments="{}")
 
 
-def _restored(call: ToolCall, schema: dict[str, Any] | None) -> Call:
-    """The call as the model meant it, where the tool's schema says so beyond doubt."""
+def whole(call: ToolCall, schema: dict[str, Any] | None) -> Call:
+    """The call as the model meant it, where the tool's schema says so beyond doubt; `schema` of its parameters."""
     args: Any = call.args
     if _QUOTE_HALF in call.arguments or '<|\\"' in call.arguments:
         if any(_QUOTE_HALF in key for key in _keys(args)):
@@ -109,7 +114,7 @@ def _restored(call: ToolCall, schema: dict[str, Any] | None) -> Call:
         args = bent_back(args, schema)
     if args is call.args or args == call.args:
         return call
-    return ToolCall(call.id, call.name, to_json(args).decode(), args)
+    return ToolCall(call.id, call.name, respelled(call.arguments, args, schema or {}), args)
 
 
 def _invalid(call: ToolCall, error: str) -> InvalidToolCall:

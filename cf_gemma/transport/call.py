@@ -11,6 +11,7 @@ from typing_extensions import override
 from cf_gemma.completion import Completion
 from cf_gemma.errors import BAD_IMAGE, GemmaError
 from cf_gemma.response.reception import Reception
+from cf_gemma.response.refusals import of_own_server
 from cf_gemma.response.validity import is_unusable
 from cf_gemma.transport import log, waits
 from cf_gemma.transport.flow import Send, Sleep, Unusable, attempts, drive
@@ -70,6 +71,8 @@ class Calls(Generic[AnyExchange]):
                     return await perform(step)
                 except GemmaError as error:
                     _explain(error, step.request)
+                    if self._settings.own_server:
+                        of_own_server(error)
                     return error
             log.retry(step)
             await self._wait(step.seconds)

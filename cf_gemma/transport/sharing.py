@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import weakref
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -92,10 +93,20 @@ class LoopBound(Generic[Closable]):
             await self._keeper.aclose()
 
     async def _keep(self) -> AsyncGenerator[None, None]:
+        loop = asyncio.get_running_loop()
         try:
             yield
         finally:
-            await self.item.aclose()
+            # A loop that nobody shut down, as under nest_asyncio, leaves this to the garbage collector: too late.
+            if _running() is loop:
+                await self.item.aclose()
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class _Entry(Generic[Item]):

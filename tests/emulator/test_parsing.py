@@ -245,26 +245,26 @@ def test_call_that_breaks_off(serve: Callable[..., Caller], dialect: str, tool_c
 
 
 def test_grammar(serve: Callable[..., Caller]) -> None:
-    """With the quirk, a script that calls a tool against `response_format` is refused in words that say so."""
-    caller = serve(lambda body: ADD if body["seed"] else "{}", quirks=("grammar",))
+    """By default, a script that calls a tool against `response_format` is refused in words that say so."""
+    caller = serve(lambda body: ADD if body["seed"] else "{}")
     options: dict[str, Any] = {"tools": TOOLS, "response_format": {"type": "json_object"}}
     for stream in (False, True):
         assert "response_format forbids tool calls" in caller.run(seed=1, stream=stream, **options).text
     assert whole(caller, seed=0, **options).text == "{}"
     assert whole(caller, seed=1, tools=TOOLS).calls == [("add", '{"a": 1}')]
-    assert whole(serve(ADD), **options).calls == [("add", '{"a": 1}')]
+    assert whole(serve(ADD, quirks=()), **options).calls == [("add", '{"a": 1}')]
 
 
 @pytest.mark.parametrize(("dialect", "status"), [("S", 400), ("V", 200)])
 @pytest.mark.parametrize("arguments", ['"{"', "[1]", "null"])
 def test_history(serve: Callable[..., Caller], dialect: str, status: int, arguments: str) -> None:
-    """With the quirk, S refuses earlier arguments that are JSON and no object; V makes do with them."""
+    """By default, S refuses earlier arguments that are JSON and no object; V makes do with them."""
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
     messages = [RESULT[0], {"role": "assistant", "tool_calls": [call]}, RESULT[2]]
-    response = serve("Hello!", dialect=dialect, quirks=("history",)).run(messages=messages)
+    response = serve("Hello!", dialect=dialect).run(messages=messages)
     assert response.status_code == status
     assert status == 200 or "must be a JSON object" in response.text
-    assert serve("Hello!", dialect=dialect).run(messages=messages).status_code == 200
+    assert serve("Hello!", dialect=dialect, quirks=()).run(messages=messages).status_code == 200
 
 
 def test_quirks_of_one_request(serve: Callable[..., Caller]) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 
 
-def run(script: str, *arguments: str, seconds: float = 30) -> list[str]:
-    """The lines that a program prints. It must end well and in time, with every warning an error."""
-    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(script), *arguments]
+def run(script: str, *arguments: str, seconds: float = 30, warnings: str = "error") -> list[str]:
+    """The lines that a program prints. It must end well and in time, without a word on stderr; warnings are errors."""
+    command = [sys.executable, "-W", warnings, "-c", textwrap.dedent(script), *arguments]
     done = subprocess.run(  # noqa: S603 - our own
         command, capture_output=True, text=True, timeout=seconds, check=False, cwd=ROOT
     )

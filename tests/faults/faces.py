@@ -26,6 +26,9 @@ PROMPT: Final = f"{CANARY}-prompt"
 HEADERS: Final = {"cf-aig-authorization": f"Bearer {CANARY}-gateway", "x-api-key": f"{CANARY}-key"}
 SETTINGS: Final = {"account_id": ACCOUNT, "api_token": TOKEN, "default_headers": HEADERS}
 
+Prompt = str | list[Any]
+"""A text, or chat-completions messages; for LlamaIndex also the blocks of one."""
+
 
 @dataclass
 class Said:
@@ -39,6 +42,7 @@ class Said:
     """Names and arguments of its valid tool calls."""
     invalid: int = 0
     """How many tool calls must not be executed."""
+    reasoning: str = field(default="", compare=False)
 
 
 class Face:
@@ -56,7 +60,7 @@ class Face:
         self.model = self.kind(**{**SETTINGS, **settings})
         return self.model
 
-    def ask(self, *, stream: bool, heard: list[str], prompt: str = PROMPT, **options: Any) -> Said:
+    def ask(self, *, stream: bool, heard: list[str], prompt: Prompt = PROMPT, **options: Any) -> Said:
         """One call; `heard` takes the pieces of text that a stream hands out, also before an error."""
         return self._stream(prompt, heard, options) if stream else self._chat(prompt, options)
 
@@ -66,10 +70,10 @@ class Face:
         if self.model is not None:
             self.model.close()
 
-    def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
+    def _chat(self, prompt: Prompt, options: dict[str, Any]) -> Said:
         raise NotImplementedError
 
-    def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
+    def _stream(self, prompt: Prompt, heard: list[str], options: dict[str, Any]) -> Said:
         raise NotImplementedError
 
 
@@ -91,10 +95,10 @@ class Core(Face):
 
     kind = Gemma
 
-    def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
+    def _chat(self, prompt: Prompt, options: dict[str, Any]) -> Said:
         return _completed(self.model.chat(prompt, **options))
 
-    def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
+    def _stream(self, prompt: Prompt, heard: list[str], options: dict[str, Any]) -> Said:
         items = [_overheard(item, heard) for item in self.model.stream(prompt, **options)]
         return _completed(items[-1])
 
@@ -104,10 +108,10 @@ class AsyncCore(AsyncFace, Core):
 
     kind = AsyncGemma
 
-    def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
+    def _chat(self, prompt: Prompt, options: dict[str, Any]) -> Said:
         return _completed(self._runner.run(self.model.chat(prompt, **options)))
 
-    def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
+    def _stream(self, prompt: Prompt, heard: list[str], options: dict[str, Any]) -> Said:
         async def collect() -> Any:
             return [_overheard(item, heard) async for item in self.model.stream(prompt, **options)]
 
@@ -125,20 +129,20 @@ class LangChain(Face):
         if self.model is not None:
             self.model.client.close()
 
-    def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
+    def _chat(self, prompt: Prompt, options: dict[str, Any]) -> Said:
         return _message(self.model.invoke(prompt, **options))
 
-    def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
+    def _stream(self, prompt: Prompt, heard: list[str], options: dict[str, Any]) -> Said:
         return _sum(_heard(self.model.stream(prompt, **options), heard))
 
 
 class AsyncLangChain(AsyncFace, LangChain):
     """ChatCloudflareGemma's coroutines."""
 
-    def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
+    def _chat(self, prompt: Prompt, options: dict[str, Any]) -> Said:
         return _message(self._runner.run(self.model.ainvoke(prompt, **options)))
 
-    def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
+    def _stream(self, prompt: Prompt, heard: list[str], options: dict[str, Any]) -> Said:
         return _sum(self._runner.run(_aheard(self.model.astream(prompt, **options), heard)))
 
 
@@ -147,23 +151,23 @@ class LlamaIndex(Face):
 
     kind = CloudflareGemma
 
-    def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
-        return _response(self.model.chat([ChatMessage(content=prompt)], **options))
+    def _chat(self, prompt: Prompt, options: dict[str, Any]) -> Said:
+        return _response(self.model.chat(_chat_messages(prompt), **options))
 
-    def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
-        responses = self.model.stream_chat([ChatMessage(content=prompt)], **options)
+    def _stream(self, prompt: Prompt, heard: list[str], options: dict[str, Any]) -> Said:
+        responses = self.model.stream_chat(_chat_messages(prompt), **options)
         return _response([_delta(response, heard) for response in responses][-1])
 
 
 class AsyncLlamaIndex(AsyncFace, LlamaIndex):
     """CloudflareGemma's coroutines."""
 
-    def _chat(self, prompt: str, options: dict[str, Any]) -> Said:
-        return _response(self._runner.run(self.model.achat([ChatMessage(content=prompt)], **options)))
+    def _chat(self, prompt: Prompt, options: dict[str, Any]) -> Said:
+        return _response(self._runner.run(self.model.achat(_chat_messages(prompt), **options)))
 
-    def _stream(self, prompt: str, heard: list[str], options: dict[str, Any]) -> Said:
+    def _stream(self, prompt: Prompt, heard: list[str], options: dict[str, Any]) -> Said:
         async def collect() -> Any:
-            responses = await self.model.astream_chat([ChatMessage(content=prompt)], **options)
+            responses = await self.model.astream_chat(_chat_messages(prompt), **options)
             return [_delta(response, heard) async for response in responses][-1]
 
         return _response(self._runner.run(collect()))
@@ -215,6 +219,7 @@ def _completed(completion: Completion) -> Said:
         usage.prompt_tokens if usage else None,
         calls,
         len(choice.invalid_tool_calls),
+        completion.reasoning,
     )
 
 
@@ -230,11 +235,28 @@ def _message(message: Any) -> Said:
     calls = [(call["name"], call["args"]) for call in message.tool_calls]
     reason = message.response_metadata.get("finish_reason")
     tokens = usage["input_tokens"] if usage else None
-    return Said(str(message.text), reason, tokens, calls, len(message.invalid_tool_calls))
+    reasoning = message.additional_kwargs.get("reasoning_content", "")
+    return Said(str(message.text), reason, tokens, calls, len(message.invalid_tool_calls), reasoning)
 
 
 def _response(response: Any) -> Said:
     facts, message = response.additional_kwargs, response.message
     calls = [(block.tool_name, block.tool_kwargs) for block in message.blocks if block.block_type == "tool_call"]
     invalid = len(message.additional_kwargs.get("invalid_tool_calls", []))
-    return Said(message.content or "", facts.get("finish_reason"), facts.get("prompt_tokens"), calls, invalid)
+    reasoning = "".join(block.content for block in message.blocks if block.block_type == "thinking")
+    reason, tokens = facts.get("finish_reason"), facts.get("prompt_tokens")
+    return Said(message.content or "", reason, tokens, calls, invalid, reasoning)
+
+
+def _chat_messages(prompt: Prompt) -> list[ChatMessage]:
+    if isinstance(prompt, str) or not isinstance(prompt[0], dict):  # a text, or LlamaIndex's blocks
+        return [ChatMessage(content=prompt)]
+    kept = ("tool_calls", "tool_call_id")
+    return [
+        ChatMessage(
+            role=message["role"],
+            content=message["content"],
+            additional_kwargs={name: message[name] for name in kept if name in message},
+        )
+        for message in prompt
+    ]

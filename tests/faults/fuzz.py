@@ -16,18 +16,22 @@ import secrets
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, get_args
 
+from pydantic_core import from_json
+
+from cf_gemma.completion import ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from cf_gemma.errors import GemmaError
 from cf_gemma.request.http_request import HttpRequest
 from cf_gemma.response.reception import Reception
+from tests.engines_bytes.samples import SAMPLES
 from tests.response.wire import S_REPLY, S_STREAM, V_FAILED_CALL, V_REPLY, V_TOOL_REPLY, Call, ToolStyle, Written, sse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cf_gemma.completion import Completion
+    from cf_gemma.completion import Completion, Delta
 
 LIMIT: Final = 1.0
 """Seconds of the processor that one input may take; it takes a fraction of a millisecond."""
@@ -48,6 +52,8 @@ class Input:
     status: int
     headers: dict[str, str]
     pieces: tuple[bytes, ...]
+    tools: bool = False
+    """Whether the request had tools, by whose schemas calls are judged."""
 
     def outcome(self) -> tuple[str, Any]:
         """The answer as a dict, or the error's class and text."""
@@ -60,19 +66,32 @@ class Input:
 
     def in_one_piece(self) -> Input:
         """The same bytes, as if the network had not cut them."""
-        return Input(self.stream, self.status, self.headers, (b"".join(self.pieces),))
+        return replace(self, pieces=(b"".join(self.pieces),))
 
     def _received(self, pieces: tuple[bytes, ...]) -> Completion:
-        request = HttpRequest("https://fuzz.test", {}, b"", stream=self.stream)
+        request = HttpRequest("https://fuzz.test", {}, b"", stream=self.stream, tools=SCHEMAS if self.tools else {})
         reception = Reception.of_answer(request, self.status, self.headers, now=0.0)
+        deltas: list[Delta] = []
         for piece in pieces:
-            for _ in reception.feed(piece):
-                pass
+            deltas += reception.feed(piece)
             if reception.reader.done:
                 break
-        for _ in reception.close():
-            pass
-        return reception.result()
+        deltas += reception.close()
+        completion = reception.result()
+        _add_up(deltas, completion)
+        return completion
+
+
+def _add_up(deltas: list[Delta], completion: Completion) -> None:
+    """The pieces of what was said are, all in all, what was said."""
+    for choice in completion.choices:
+        said = [delta for delta in deltas if delta.choice == choice.index]
+        assert "".join(delta.text for delta in said if isinstance(delta, TextDelta)) == choice.text
+        assert "".join(delta.text for delta in said if isinstance(delta, ReasoningDelta)) == choice.reasoning
+        for place, call in enumerate(choice.calls):
+            pieces = [delta.arguments for delta in said if isinstance(delta, ToolCallDelta) and delta.index == place]
+            if isinstance(call, ToolCall) and call.args:
+                assert from_json("".join(pieces)) == call.args
 
 
 def _shown(error: GemmaError) -> None:
@@ -104,7 +123,7 @@ def made(seed: int, number: int) -> Input:
     if rng.random() < 0.1:
         headers.update(rng.choice(ODD_HEADERS))
     status = 200 if rng.random() < 0.9 else rng.choice((204, 302, 400, 401, 404, 408, 413, 429, 500, 502, 599))
-    return Input(stream, status, headers, tuple(_pieces(rng, body)))
+    return Input(stream, status, headers, tuple(_pieces(rng, body)), tools=rng.random() < 0.5)
 
 
 def check(given: Input, *, twice: bool) -> str:
@@ -160,6 +179,18 @@ def _written() -> Iterator[Written]:
         yield Written(["Hm."], [], (), "length", 7, 0, dialect, usage_style="none")
 
 
+_ANY_OF: Final = {"type": ["integer", "null"]}
+SCHEMAS: Final[dict[str, dict[str, Any]]] = {
+    "add": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "array", "items": _ANY_OF}}},
+    "grep": {"type": "object", "properties": {"x": {"type": "number", "nullable": True}}},
+    **{
+        tool["function"]["name"]: tool["function"]["parameters"]
+        for sample in SAMPLES
+        for tool in sample.request.get("tools", ())
+    },
+}
+"""The tools of half of the requests."""
+
 ERRORS: Final = (
     {"success": False, "errors": [{"code": 3040, "message": "full"}], "result": {}},
     {"error": {"message": "boom", "code": 500, "type": "server_error"}},
@@ -175,6 +206,7 @@ STREAMS: Final[list[tuple[str, bytes]]] = [
     *[(SSE, sse([*list(one.chunks())[:3], error])) for one in list(_written())[::9] for error in ERRORS],
     (SSE, b'event: error\ndata: {"message":"boom"}\n\n'),
     ("", S_STREAM.encode()),
+    *[(SSE, sample.stream) for sample in SAMPLES],
 ]
 REPLIES: Final[list[tuple[str, bytes]]] = [
     *[(JSON, text.encode()) for text in (S_REPLY, V_REPLY, V_TOOL_REPLY, V_FAILED_CALL)],
@@ -183,6 +215,7 @@ REPLIES: Final[list[tuple[str, bytes]]] = [
     *[(JSON, json.dumps(error).encode()) for error in ERRORS],
     (JSON, b'{"result":{"response":"hi","tool_calls":[{"name":"f","arguments":{}}]},"success":true}'),
     ("text/html", b"<html>Bad gateway</html>"),
+    *[(JSON, sample.reply) for sample in SAMPLES],
 ]
 ODD_HEADERS: Final = (
     {"content-encoding": "gzip"},
@@ -200,6 +233,7 @@ TOKENS: Final = (
     *(b"\n", b"\r", b"\n\n", b"\0", b"\xff", b"\xf0\x9f", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xc2\x85"),
     *(b"data: ", b"data:", b"event: error\n", b": ping\n\n", b"id: 1\n", b"[DONE]", b"data: [DONE]\n\n", b"retry: 0\n"),
     *(b"null", b"true", b"NaN", b"-Infinity", b"1e999", b"-0", b"9" * 5_000, b"[" * 2_000, b'{"a":' * 500),
+    *(rb"<|\\\"|>", rb"\"3\"", rb"\"null\"", rb"\"1e3\"", b"<|tool_call>call:add{a:1}<tool_call|>", b"<channel|>"),
     *(rb"\ud800", rb"\u0000", b'"', b"{", b"}", b"[", b"]", b",", b":", b"{}", b"[]", b'""'),
     *(b'"choices":[]', b'"error":{}', b'"errors":[1]', b'"success":false', b'"usage":[]', b'"index":-1'),
 )

@@ -144,3 +144,22 @@ def test_two_hundred_loops_leave_nothing() -> None:
         assert chats.wait_until_closed()
         assert streams.wait_until_closed()
         print(f"200 loops: {resident / 1024:.0f} KiB")  # noqa: T201 - for `pytest -rP`, which shows it
+
+
+def test_loops_that_nobody_shuts_down() -> None:
+    """Under nest_asyncio loops end without a word to what was begun in them: nothing of ours complains later on."""
+    with FaultServer([GOOD]) as server:
+        script = f"""
+            import asyncio, gc, nest_asyncio
+            from llama_index.core.evaluation import RelevancyEvaluator
+            from llama_index_cf_gemma import CloudflareGemma
+            nest_asyncio.apply()
+            evaluator = RelevancyEvaluator(llm=CloudflareGemma(**{SETTINGS!r}, base_url={server.url!r}))
+            async def main():
+                for _ in range(10):
+                    evaluator.evaluate(query="q", response="r", contexts=["c"])
+            asyncio.run(main())
+            gc.collect()
+            print("done")
+        """
+        assert run(script, warnings="ignore") == ["done"]

@@ -65,6 +65,7 @@ def test_what_is_written_down(name: str, how: str) -> None:
             assert CANARY not in str(write(model))
 
 
+@pytest.mark.filterwarnings("ignore:pickling leaves out default_headers")
 @pytest.mark.parametrize("name", ["Gemma", "AsyncGemma", "LangChain", "LlamaIndex"])
 def test_pickles(name: str) -> None:
     """A pickle holds no secret: it is refused, or leaves the token to where it is read."""

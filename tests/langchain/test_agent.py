@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from cf_gemma.emulator import Fault, Reply, ToolCallSpec
 from cf_gemma.errors import QuotaExhausted
+from langchain_cf_gemma.agents import InvalidToolCallMiddleware
 
 if TYPE_CHECKING:
     from tests.langchain.conftest import Emulate
@@ -149,3 +150,38 @@ async def test_interrupted_agent_goes_on(emulate: Emulate) -> None:
     assert again["messages"][-1].text == "Sorry."
     (call,) = emulated.body["messages"][1]["tool_calls"]
     assert json.loads(call["function"]["arguments"]) == {"invalid": '{"city": "R'}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_slip_goes_back_to_the_model(emulate: Emulate, streamed: bool) -> None:
+    """A call whose arguments aren't whole isn't run, and ends nothing: the model is told why, and calls again."""
+    bad, good = ToolCallSpec("weather", '{"city": "Ro', id="x"), ToolCallSpec("clock", {"city": "Rom"}, id="y")
+    emulated = emulate(
+        [
+            Reply(tool_calls=[bad]),
+            Reply(tool_calls=[bad, good]),
+            Reply(tool_calls=[ToolCallSpec("weather", {"city": "Rom"}, id="z")]),
+            Reply("Sunny, at noon."),
+        ]
+    )
+    agent = create_agent(emulated.model, [weather, clock], middleware=[InvalidToolCallMiddleware()])
+    if streamed:
+        *_, (_, state) = [part async for part in agent.astream(QUESTION, stream_mode=["messages", "values"])]
+    else:
+        state = agent.invoke(QUESTION)
+    results = [message.text for message in state["messages"] if isinstance(message, ToolMessage)]
+    assert state["messages"][-1].text == "Sunny, at noon."
+    assert sorted(text for text in results if not text.startswith("weather was not run")) == ["Rom: noon", "Rom: sunny"]
+    assert len(results) == 4
+    told = emulated.requests[1].json["messages"][-1]
+    assert told["tool_call_id"] == "x"
+    assert "weather was not run: the arguments are not a complete JSON object" in told["content"]
+
+
+async def test_a_cut_call_ends_the_run(emulate: Emulate) -> None:
+    """What `max_tokens` cut isn't asked for again: it would be cut again."""
+    emulated = emulate([Reply(tool_calls=[ToolCallSpec("weather", '{"city": "Ro')], finish_reason="length")])
+    agent = create_agent(emulated.model, [weather], middleware=[InvalidToolCallMiddleware()])
+    message = agent.invoke(QUESTION)["messages"][-1]
+    assert (message.tool_calls, message.invalid_tool_calls[0]["name"]) == ([], "weather")
+    assert message.response_metadata["invalid_tool_calls"][0]["cut"] is True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,7 @@ from pydantic import BaseModel
 
 from cf_gemma import Choice, Completion, InvalidToolCall, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta, Usage
 from langchain_cf_gemma.chunks import Chunks, breaking_suffix, to_completion, to_message, to_result
-from tests.alike import alike
+from tests.alike import alike, bare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +105,14 @@ def test_message() -> None:
                 },
                 "neurons": 0.25,
                 "total_cost": 2.75e-06,
+                "invalid_tool_calls": [
+                    {
+                        "id": "call_2",
+                        "name": "delete",
+                        "error": "the arguments are not a complete JSON object",
+                        "cut": False,
+                    }
+                ],
             },
             "type": "ai",
             "tool_calls": [{"name": "weather", "args": {"city": "Rom"}, "id": "call_1", "type": "tool_call"}],
@@ -132,7 +141,8 @@ def test_stream_adds_up_to_the_message() -> None:
     total = merged([*DELTAS, ANSWER])
     assert isinstance(whole, AIMessage)
     assert total.chunk_position == "last"
-    for name in ("content", "additional_kwargs", "tool_calls", "usage_metadata", "response_metadata"):
+    assert bare(total.response_metadata) == whole.response_metadata
+    for name in ("content", "additional_kwargs", "tool_calls", "usage_metadata"):
         assert getattr(total, name) == getattr(whole, name), name
     (invalid,) = total.invalid_tool_calls
     assert (invalid["id"], invalid["name"]) == ("call_2", "delete")
@@ -323,3 +333,16 @@ def test_broken_arguments_are_never_repaired(value: Any, data: st.DataObject) ->
 def test_suffix_is_short(arguments: str, suffix: str) -> None:
     """The mark on a cut call is the shortest that works."""
     assert breaking_suffix(arguments) == suffix
+
+
+def test_an_answer_plus_an_answer() -> None:
+    """The chunks of two answers can be added up, as a RunnableLambda does with all that it yields; nothing is lost."""
+    told = completion(Choice(text="A", finish_reason="stop", logprobs={"content": [{"token": "A", "logprob": -0.5}]}))
+    costs = [replace(told, usage=Usage(1, 2, 3, neurons=neurons), extra={"load": neurons}) for neurons in (0.25, 0.5)]
+    first, second = (merged([TextDelta("A"), one]) for one in costs)
+    both = first + second
+    assert both.text == "AA"
+    assert both.usage_metadata["total_tokens"] == 6
+    assert both.response_metadata["neurons"] == [0.25, 0.5]
+    assert both.response_metadata["token_usage"]["neurons"] == [0.25, 0.5]
+    assert to_completion(both).usage.neurons == 0.75

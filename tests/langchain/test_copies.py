@@ -139,10 +139,22 @@ async def test_secret_in_a_body(emulate: Emulate, body: dict[str, Any]) -> None:
 
 
 async def test_pickle_has_no_headers(emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pickle is without the headers, any of which may be secret."""
+    """A pickle is without the headers, any of which may be secret, and says so."""
     emulated = emulate(["Hi!"], default_headers={"x-custom": CANARY})
-    pickled = pickle.dumps(emulated.model)
+    with pytest.warns(UserWarning, match="leaves out default_headers"):
+        pickled = pickle.dumps(emulated.model)
     assert CANARY.encode() not in pickled
     assert emulated.model.default_headers == {"x-custom": CANARY}
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", emulated.emulator.api_token)
     assert pickle.loads(pickled).invoke("Hi").text == "Hi!"  # noqa: S301  (our own bytes)
+
+
+async def test_pickle_has_no_rate_limiter(emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate limiter belongs to its process: a pickle is without it, and says so; without loss there is no word."""
+    emulated = emulate(["Hi!"], rate_limiter=InMemoryRateLimiter())
+    with pytest.warns(UserWarning, match="leaves out rate_limiter"):
+        pickled = pickle.dumps(emulated.model)
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", emulated.emulator.api_token)
+    loaded = pickle.loads(pickled)  # noqa: S301  (our own bytes)
+    assert pickle.dumps(loaded)
+    assert loaded.invoke("Hi").text == "Hi!"

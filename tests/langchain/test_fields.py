@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from cf_gemma.emulator import Fault, Reply
 from cf_gemma.errors import ConfigurationError, GemmaError, InvalidRequest
 from langchain_cf_gemma import ChatCloudflareGemma, register_init_chat_model
+from langchain_cf_gemma.errors import RequestTimeout
 from tests.langchain.conftest import CANARY, gemma
 
 if TYPE_CHECKING:
@@ -292,3 +293,34 @@ def test_without_langchain() -> None:
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 - our own program
     assert shown.returncode == 1
     assert 'ImportError: langchain_cf_gemma needs LangChain: pip install "cf-gemma[langchain]"' in shown.stderr
+
+
+async def test_no_reasoning_effort(emulate: Emulate) -> None:
+    """`reasoning_effort="none"`, OpenAI's word, which the service doesn't know, switches thinking off."""
+    emulated = emulate(["Hi"] * 2)
+    emulated.model.invoke("Hi", reasoning_effort="none")
+    assert emulated.body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert "reasoning_effort" not in emulated.body
+    emulated.model.invoke("Hi", reasoning_effort="low")
+    assert emulated.body["reasoning_effort"] == "low"
+
+
+@pytest.mark.parametrize("method", ["invoke", "ainvoke", "stream", "astream"])
+async def test_a_timeout_of_one_call(emulate: Emulate, method: str) -> None:
+    """`timeout=` of a call is the silence that this call bears; others bear the model's own."""
+    emulated = emulate([Reply("Hi", delay=0.4)] * 2, max_retries=0)
+    with pytest.raises(RequestTimeout):
+        await called(emulated.model, method, timeout=0.1)
+    assert await called(emulated.model, method) == "Hi"
+    with pytest.raises(ConfigurationError, match="timeout must be seconds above 0"):
+        await called(emulated.model, method, timeout=-1)
+
+
+async def called(model: Any, method: str, **options: Any) -> str:
+    """The text of one call by this method."""
+    if method == "astream":
+        return "".join([chunk.text async for chunk in model.astream("Hi", **options)])
+    found = getattr(model, method)("Hi", **options)
+    if method == "stream":
+        return "".join(chunk.text for chunk in found)
+    return str((await found if method == "ainvoke" else found).text)

@@ -345,3 +345,23 @@ def test_callers_messages_stay_as_they_are() -> None:
     before = [message.model_copy(deep=True) for message in messages]
     to_wire(messages)
     assert messages == before
+
+
+def test_arguments_of_any_depth() -> None:
+    """A past call can be sent again though its arguments are nested deeper than Python recurses; a result, too."""
+    args: dict[str, Any] = {}
+    for _ in range(2_000):
+        args = {"a": [args]}
+    call = AIMessage("", tool_calls=[{"name": "f", "args": args, "id": "x"}])
+    wire = to_wire([HumanMessage("Hi"), call, ToolMessage([{"a": args}], tool_call_id="x")])
+    _, turn, result = wire_messages(wire)
+    sent = json.loads(turn["tool_calls"][0]["function"]["arguments"])
+    assert sent.get("invalid", "{").startswith('{"a": [{"a": [')
+    assert "nested too deep" in result["content"]
+
+
+def test_images_of_the_responses_api() -> None:
+    """An `input_image` block is an image."""
+    url = "data:image/png;base64,AAAA"
+    (turn,) = to_wire([HumanMessage([{"type": "input_image", "image_url": url, "detail": "low"}])])
+    assert turn["content"] == [{"type": "image_url", "image_url": {"url": url, "detail": "low"}}]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_cf_gemma import ChatCloudflareGemma
+from tests.alike import bare
 from tests.response.test_stream_properties import answers as whole_answers
 from tests.response.wire import Written, sse
 
@@ -134,7 +135,7 @@ def ways() -> Iterator[Ways]:
 
 def facts(message: AIMessage) -> dict[str, Any]:
     """What must be the same; a cut call's arguments bear a mark where core put the stream together."""
-    metadata = {name: fact for name, fact in message.response_metadata.items() if name != "output_version"}
+    metadata = {name: fact for name, fact in bare(message.response_metadata).items() if name != "output_version"}
     return {
         "text": message.text,
         "reasoning": message.additional_kwargs.get("reasoning_content"),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import pytest
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 from pydantic.v1 import BaseModel as BaseModelV1
 
 from cf_gemma import errors
-from cf_gemma.emulator import Reply, ToolCallSpec
+from cf_gemma.emulator import Fault, Reply, ToolCallSpec
 from langchain_cf_gemma import ChatCloudflareGemma
-from langchain_cf_gemma.errors import GemmaError, IncompleteOutput
+from langchain_cf_gemma.errors import GemmaError, IncompleteOutput, QuotaExhausted
+from langchain_cf_gemma.tools import to_tools
 
 if TYPE_CHECKING:
     from tests.langchain.conftest import Emulate, Emulated
@@ -365,3 +369,77 @@ def test_bad_arguments() -> None:
     for method in ("json_schema", "function_calling"):
         with pytest.raises(ValueError, match="title"):
             model.with_structured_output({"type": "object", "properties": {}}, method=method)
+
+
+class Tree(BaseModel):
+    """A tree."""
+
+    name: str
+    children: list[Tree] = []
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+async def test_what_recurs_stays_whole(emulate: Emulate, method: Any) -> None:
+    """Pydantic's own schema goes out: below the first level, too, the answer is held to it."""
+    text = '{"name": "a", "children": [{"name": "b", "children": []}]}'
+    call = Reply(tool_calls=[ToolCallSpec("Tree", text)])
+    emulated = emulate([call if method == "function_calling" else text])
+    tree = emulated.model.with_structured_output(Tree, method=method).invoke("A tree!")
+    assert tree == Tree(name="a", children=[Tree(name="b")])
+    if method == "json_schema":
+        (schema,) = Tree.model_json_schema()["$defs"].values()
+        assert emulated.body["response_format"]["json_schema"]["schema"] == {**schema, "$defs": {"Tree": schema}}
+    else:
+        (tool,) = to_tools([Tree])
+        assert tool["function"]["parameters"]["properties"]["children"]["items"] == {"$ref": "#/$defs/Tree"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_stream_with_its_parsing_error(emulate: Emulate, method: Any) -> None:
+    """A stream with `include_raw` has the message and the error, as a whole answer does, instead of raising it."""
+    cut = reply(method, '{"setup": "Why', finish_reason="length")
+    emulated = emulate([cut, cut, reply(method), reply(method)])
+    structured = emulated.model.with_structured_output(Joke, method=method, include_raw=True)
+    for expected in (IncompleteOutput, type(None)):
+        for chunks in ([chunk async for chunk in structured.astream("A joke!")], list(structured.stream("A joke!"))):
+            whole = {name: value for chunk in chunks for name, value in chunk.items()}
+            raw = [chunk["raw"] for chunk in chunks if "raw" in chunk]
+            assert reduce(add, raw).response_metadata["finish_reason"]
+            assert isinstance(whole["parsing_error"], expected)
+            assert (whole["parsed"] is None) == (expected is IncompleteOutput)
+
+
+async def test_a_call_that_fails_is_no_parsing_error(emulate: Emulate) -> None:
+    """With `include_raw`, what is wrong with the call itself is raised, streamed or not."""
+    emulated = emulate([Fault(429, 3036)] * 2)
+    structured = emulated.model.with_structured_output(Joke, include_raw=True)
+    with pytest.raises(QuotaExhausted):
+        structured.invoke("A joke!")
+    with pytest.raises(QuotaExhausted):
+        list(structured.stream("A joke!"))
+
+
+@tool
+def look_up(word: str) -> str:
+    """Looks a word up."""
+    return word
+
+
+async def test_tools_beside_a_schema(emulate: Emulate) -> None:
+    """`tools` in any form beside a schema: a call gives None, and is in the raw message; a text gives the object."""
+    call = Reply(tool_calls=[ToolCallSpec("look_up", {"word": "joke"})])
+    emulated = emulate([call, reply("json_schema"), call])
+    structured = emulated.model.with_structured_output(Joke, tools=[look_up], include_raw=True)
+    first, second = structured.invoke("A joke!"), structured.invoke("A joke!")
+    assert (first["parsed"], first["parsing_error"]) == (None, None)
+    assert first["raw"].tool_calls[0]["name"] == "look_up"
+    assert as_dict(second["parsed"]) == JOKE
+    assert emulated.model.with_structured_output(Joke, tools=[look_up]).invoke("A joke!") is None
+    assert "response_format" not in emulated.body
+
+
+async def test_a_class_as_response_format(emulate: Emulate) -> None:
+    """`bind(response_format=…)` takes what `with_structured_output` takes."""
+    emulated = emulate([reply("json_schema")])
+    emulated.model.bind(response_format=Joke).invoke("A joke!")
+    assert emulated.body["response_format"]["json_schema"]["name"] == "Joke"

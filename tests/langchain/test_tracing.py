@@ -13,6 +13,7 @@ from langsmith import Client
 from cf_gemma.emulator import CUT, Emulator, Reply
 from langchain_cf_gemma import ChatCloudflareGemma
 from langchain_cf_gemma.errors import StreamTruncated
+from tests.alike import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,7 @@ def test_a_run_has_tokens_model_and_price(ask: Callable[..., object]) -> None:
     message = run["outputs"]["generations"][0][0]["message"]["kwargs"]
     assert message["usage_metadata"] == usage
     assert message["additional_kwargs"]["reasoning_content"] == "Hm."
-    assert message["response_metadata"]["total_cost"] > 0
+    assert bare(message["response_metadata"])["total_cost"] > 0
 
 
 def test_the_first_token_is_an_event() -> None:

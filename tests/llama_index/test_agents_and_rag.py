@@ -1,5 +1,6 @@
 """The components people build with: agents with tools, and retrieval with a streamed answer, over both back-ends."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,19 +8,21 @@ from llama_index.core import Document, get_response_synthesizer
 from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, FunctionAgent, ReActAgent, ToolCallResult
 from llama_index.core.base.llms.types import ThinkingBlock
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.tools import FunctionTool
+from llama_index.core.workflow import Context, JsonSerializer
 from llama_index.retrievers.bm25 import BM25Retriever
 from pydantic import BaseModel
 
 from cf_gemma.emulator import Reply, ToolCallSpec
-from cf_gemma.errors import ReasoningBudgetExceeded
+from cf_gemma.errors import ConfigurationError, ReasoningBudgetExceeded
 from llama_index_cf_gemma import InvalidOutput
 from tests.request.template import REVISIONS, rendered
 
-from .conftest import Connect
+from .conftest import TOKEN, Connect, Emulate
 
 # llama_index/core builds its workflows by reading every attribute of a pydantic object, deprecated ones too.
 pytestmark = [
@@ -230,3 +233,83 @@ async def test_five_rounds_of_words_and_calls(gemma: Connect) -> None:
             if revision not in ("gemma4_v2", "gemma4_v3"):
                 said = [f"Words {number}.\n<channel|><|tool_call>" in turn for number in range(step)]
                 assert all(said)
+
+
+def now() -> str:
+    """Tells the time."""
+    return "noon"
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("workflow", [False, True])
+async def test_a_slip_goes_back_to_the_model(gemma: Connect, streaming: bool, workflow: bool) -> None:
+    """Of two calls the badly written one isn't run, and the model is told why; its next try is."""
+    bad, good = ToolCallSpec("add", '{"a": 2, "b"', id="x"), ToolCallSpec("weather", {"city": "Rome"}, id="y")
+    script = [
+        Reply(tool_calls=[bad, good]),
+        Reply(tool_calls=[bad]),
+        Reply(tool_calls=[ToolCallSpec("add", FIVE)]),
+        "5.",
+    ]
+    llm, emulator = gemma(script, max_retries=0)
+    agent: Any = FunctionAgent(name="a", description="d", tools=TOOLS, llm=llm, streaming=streaming)
+    _, results, output = await streamed((AgentWorkflow([agent]) if workflow else agent).run("2 + 3?"))
+    assert str(output) == "5."
+    assert [str(result.tool_output) for result in results if not result.tool_output.is_error] == ["Sunny in Rome.", "5"]
+    told = {turn["tool_call_id"]: turn["content"] for turn in emulator.requests[1].json["messages"][2:]}
+    assert told["y"] == "Sunny in Rome."
+    assert "add was not run: the arguments are not a complete JSON object" in told["x"]
+    (call, _) = sorted(emulator.requests[1].json["messages"][1]["tool_calls"], key=lambda call: call["id"])
+    assert json.loads(call["function"]["arguments"]) == {"invalid": '{"a": 2, "b"'}
+
+
+FIVE = {"a": 2, "b": 3}
+
+
+async def test_null_stands_for_no_arguments(gemma: Connect) -> None:
+    """A tool without parameters is called although the model wrote null."""
+    llm, _ = gemma([Reply(tool_calls=[ToolCallSpec("now", "null")]), "Noon."], max_retries=0)
+    _, results, _ = await streamed(FunctionAgent(tools=[FunctionTool.from_defaults(now)], llm=llm).run("Time?"))
+    assert [str(result.tool_output) for result in results] == ["noon"]
+
+
+async def test_a_dropped_call_is_told(gemma: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    """Where only one call at a time is run, the model learns that the other wasn't, and the log says so."""
+    calls = [ToolCallSpec("add", FIVE, id="x"), ToolCallSpec("weather", {"city": "Rome"}, id="y")]
+    llm, emulator = gemma([Reply(tool_calls=calls), "5."])
+    await FunctionAgent(tools=TOOLS, llm=llm, allow_parallel_tool_calls=False).run("2 + 3?")
+    results = {turn["tool_call_id"]: turn["content"] for turn in emulator.requests[1].json["messages"][2:]}
+    assert results == {"x": "5", "y": "no result: the call was not run"}
+    assert "dropped_tool_calls: 'weather'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "cause"),
+    [
+        (Reply("5", reasoning="One two three four five"), ReasoningBudgetExceeded, "raise max_tokens"),
+        (Reply(""), InvalidOutput, "nothing, twice in a row"),
+    ],
+)
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_empty_rounds_end_with_their_cause(
+    gemma: Connect, streaming: bool, reply: Reply, error: type[Exception], cause: str
+) -> None:
+    """ReActAgent asks again after an empty answer; where the next one is empty, too, the run ends, and says why."""
+    llm, emulator = gemma([reply] * 3, max_tokens=3, max_retries=0)
+    with pytest.raises(error, match=cause):
+        await ReActAgent(tools=TOOLS, llm=llm, streaming=streaming).run("2 + 3?")
+    assert len(emulator.requests) == 2
+
+
+async def test_a_context_is_restored_without_the_environment(emulate: Emulate, connect: Connect) -> None:
+    """A workflow's Context that holds the model is restored where there is no token; the first call asks for it."""
+    llm = connect(emulate(["Hi"]), temperature=0.5)
+    agent = FunctionAgent(tools=[], llm=MockFunctionCallingLLM())
+    context: Any = Context(agent)
+    await context.store.set("llm", llm)
+    serialized = context.to_dict(serializer=JsonSerializer())
+    assert TOKEN not in json.dumps(serialized)
+    restored = await Context.from_dict(agent, serialized, serializer=JsonSerializer()).store.get("llm")
+    assert restored.to_dict() == llm.to_dict()
+    with pytest.raises(ConfigurationError, match="api_token is missing"):
+        restored.complete("hello")

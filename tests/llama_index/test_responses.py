@@ -299,3 +299,12 @@ def test_the_completion_behind_a_response() -> None:
     assert (behind.text, behind.reasoning, behind.finish_reason) == ("Hi", "hm", "length")
     assert behind.usage == USAGE
     assert behind.request_id == "ray"
+
+
+@pytest.mark.parametrize("content", [[{"tok": "x"}], ["x"], 7, [{"token": 1}]])
+def test_unreadable_logprobs_cost_nothing(content: object) -> None:
+    """What can't be read of the log probabilities is left out; the text and the rest come as ever."""
+    logprobs = {"content": content}
+    response = chat_response(Completion((Choice(text="Hi", finish_reason="stop", logprobs=logprobs),)))
+    assert (response.message.content, response.logprobs) == ("Hi", None)
+    assert response.raw["choices"][0]["logprobs"] == logprobs

@@ -213,6 +213,23 @@ def test_core_s_own_programs(gemma: Connect, way: str) -> None:
         assert objects[-1] == Dog.model_validate_json(REX)
 
 
+def test_several_objects_at_once(gemma: Connect) -> None:
+    """A named tool is called once only, so several objects are asked for by `required`."""
+    llm, emulator = gemma([Reply(tool_calls=[ToolCallSpec("Dog", REX), ToolCallSpec("Dog", REX)])])
+    program = FunctionCallingProgram.from_defaults(Dog, llm=llm, prompt=PROMPT, allow_parallel_tool_calls=True)
+    assert program(place="Oslo") == [Dog.model_validate_json(REX)] * 2
+    assert emulator.requests[0].json["tool_choice"] == "required"
+    assert emulator.requests[0].json["parallel_tool_calls"] is True
+
+
+@pytest.mark.parametrize(("settings", "thinks"), [({}, False), ({"thinking": True}, True)])
+def test_forced_programs_do_not_think(gemma: Connect, settings: dict[str, Any], thinks: bool) -> None:
+    """A program that forces its call switches thinking off, as structured_predict does, unless it was set."""
+    llm, emulator = gemma([Reply(tool_calls=[ToolCallSpec("Dog", REX)])], **settings)
+    FunctionCallingProgram.from_defaults(Dog, llm=llm, prompt=PROMPT)(place="Oslo")
+    assert emulator.requests[0].json["chat_template_kwargs"]["enable_thinking"] is thinks
+
+
 def test_leaving_a_structured_stream(emulate: Emulate, connect: Connect) -> None:
     """Closing it early, sync and async, closes the connection."""
     engine = Watched(json.dumps({"name": "word " * 200}))

@@ -344,3 +344,13 @@ def test_anything_is_sent_or_refused(given: Any) -> None:
         sent = [str(error)]
     assert sent
     assert given == before
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_indentation_survives(revision: str) -> None:
+    """The template trims texts; code keeps the indentation of its first line. Other texts stay as they are."""
+    code = "    if x:\n        return y\n"
+    turns = wire_messages([{"role": "user", "content": code}, called(), result([{"type": "text", "text": code}])])
+    assert rendered({"messages": turns}, revision).count("\n    if x:\n        return y") == 2
+    for text in ("  Hi", " Hi\n", "Hi\n  there", ""):
+        assert wire_messages(text)[0]["content"] == text

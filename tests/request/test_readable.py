@@ -228,6 +228,7 @@ def test_a_tool_of_another_kind() -> None:
     [
         ([1], r"tools\[0\] \(book\): parameters must be the JSON schema of an object"),
         ({"type": "string"}, "parameters must be the schema of an object, not of type string"),
+        ({"oneOf": [{"type": "string"}, {"type": "null"}]}, "the schema of an object, not of type string or null"),
         (
             {"type": "object", "properties": {"a": {"$ref": "#/$defs/No"}}},
             r"parameters\.a: \$ref points to #/\$defs/No",

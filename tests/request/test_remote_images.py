@@ -60,12 +60,13 @@ def dns(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return addresses
 
 
-async def _ask(mode: str, web: Web, **settings: Any) -> str:
+async def _ask(mode: str, web: Web, messages: Any = None, **settings: Any) -> str:
     where = {"account_id": "a", "api_token": "t", "max_tokens": 100, "inline_image_urls": True, **settings}
+    messages = messages or _question()
     if mode == "sync":
-        return Gemma(**where, http_client=httpx.Client(transport=httpx.MockTransport(web))).chat(_question()).text
+        return Gemma(**where, http_client=httpx.Client(transport=httpx.MockTransport(web))).chat(messages).text
     model = AsyncGemma(**where, http_client=httpx.AsyncClient(transport=httpx.MockTransport(web)))
-    return (await model.chat(_question())).text
+    return (await model.chat(messages)).text
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
@@ -109,6 +110,16 @@ async def test_not_to_be_had(mode: str, dns: list[str], image: dict[str, Any], c
     with pytest.raises(UnsupportedContent, match=complaint):
         await _ask(mode, web)
     assert [request.method for request in web.asked] == ["GET"]
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("image", [{"status": 404}, {"content": b"<html>not an image</html>"}], ids=["missing", "html"])
+async def test_a_thread_goes_on_without_a_past_image(mode: str, dns: list[str], image: dict[str, Any]) -> None:
+    """An image of an earlier question that can't be had any more is a line of text in its place."""
+    web = Web(**image)
+    answered = [*_question(), {"role": "assistant", "content": "Red."}, {"role": "user", "content": "And now?"}]
+    assert await _ask(mode, web, answered) == "Red."
+    assert "left out: " in web.asked[-1].content.decode()
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
@@ -196,7 +207,7 @@ def test_callers_messages_stay(dns: list[str]) -> None:
     question = _question()
     changed = remote_images.inlined(question, {URL: RED_SQUARE})
     assert question == _question()
-    assert changed[0]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,")
+    assert changed[0]["content"][0]["image_url"]["url"] == RED_SQUARE
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cf_gemma import Gemma
 from cf_gemma import errors as e
 from tests.faultserver import (
     END,
@@ -265,3 +266,21 @@ def test_the_captured_failure_to_call(caller: Caller) -> None:
         assert caught.value.partial is not None
         assert caught.value.partial.choices[0].extra == {"stop_reason": 106}
         assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"), [(401, "check api_token"), (403, "the token"), (404, "model and base_url")]
+)
+def test_errors_of_a_server_of_ones_own(status: int, remedy: str) -> None:
+    """They speak of that server, not of Workers AI, an account or Cloudflare's variables."""
+    own: dict[str, Any] = {"account_id": None, "api_token": "t", "endpoint": "chat_completions"}
+    with (
+        FaultServer([json_reply({"error": "no"}, status=status)]) as server,
+        Gemma(**own, base_url=server.url) as model,
+        pytest.raises(e.ApiError) as caught,
+    ):
+        model.chat("Hi")
+    assert str(caught.value).startswith(f"{status} from the server: ")
+    assert remedy in str(caught.value)
+    assert "CLOUDFLARE" not in str(caught.value)
+    assert "account" not in str(caught.value)

@@ -69,7 +69,7 @@ class Settings:
     each request, as the service does."""
     tool_calls: ToolCallStyle | Literal["random"] = "random"
     """How streamed tool calls are cut; "random" draws among all but "position"."""
-    quirks: tuple[Quirk, ...] = ()
+    quirks: tuple[Quirk, ...] = ("grammar", "history")
     """What the back-ends do where a careless client gives wrong answers, see `Quirk`."""
     compat_tail: bool = False
     """Whether streams of the chat-completions route, too, end with the native event. No published capture tells."""
