@@ -134,12 +134,12 @@ class Rows:
                 raise InvalidRequest("image must be the path of a file, or a list of paths")
             if name.startswith(("http://", "https://")):
                 raise InvalidRequest(f"image {name} is a URL, which the service doesn't take: give the path of a file")
-            parts.append(image_part(_image(self._path.parent / name, name)))
+            parts.append(image_part(image_file(self._path.parent / name, name)))
         return parts
 
 
-def _image(path: Path, name: str) -> bytes:
-    """No more of a file than an image may have, and nothing of what has no end."""
+def image_file(path: Path, name: str) -> bytes:
+    """No more of a file than an image may have, and nothing of what has no end. Raises InvalidRequest, with `name`."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise InvalidRequest(f"image {name} is not a file")
