@@ -134,20 +134,22 @@ class Rows:
                 raise InvalidRequest("image must be the path of a file, or a list of paths")
             if name.startswith(("http://", "https://")):
                 raise InvalidRequest(f"image {name} is a URL, which the service doesn't take: give the path of a file")
-            parts.append(image_part(_image(self._path.parent / name, name)))
+            parts.append(image_part(image_file(self._path.parent / name, name)))
         return parts
 
 
-def _image(path: Path, name: str) -> bytes:
-    """No more of a file than an image may have, and nothing of what has no end."""
+def image_file(path: Path, name: str) -> bytes:
+    """No more of a file than an image may have, and nothing of what has no end. Raises InvalidRequest, with `name`."""
+    reason = "it is not a file"
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise InvalidRequest(f"image {name} is not a file")
-        with path.open("rb") as file:
-            return file.read(SOURCE_LIMIT + 1)
-    except (OSError, ValueError) as error:  # ValueError: such a name no file can have
-        reason = error.strerror if isinstance(error, OSError) else "no file can have that name"
-        raise InvalidRequest(f"image {name} can't be read: {reason}") from None
+        if stat.S_ISREG(os.stat(path).st_mode):
+            with path.open("rb") as file:
+                return file.read(SOURCE_LIMIT + 1)
+    except OSError as error:
+        reason = str(error.strerror)
+    except ValueError:
+        reason = "no file can have that name"
+    raise InvalidRequest(f"image {name} can't be read: {reason}")
 
 
 @lru_cache(64)

@@ -109,12 +109,10 @@ def _messages(text: str, images: Sequence[Path], system: str | None) -> list[dic
 
 def picture(path: Path) -> dict[str, Any]:
     """An image in a file, as a part of a message. Raises InvalidRequest for what isn't one."""
+    from cf_gemma.bulk.rows import image_file
     from cf_gemma.request.images import image_part
 
-    try:
-        return image_part(path.expanduser().read_bytes())
-    except OSError as error:
-        raise InvalidRequest(f"image {path} can't be read: {error.strerror}") from None
+    return image_part(image_file(path.expanduser(), str(path)))
 
 
 def _streamed(gemma: cf_gemma.Gemma, messages: list[dict[str, Any]], *, reasoning: bool) -> cf_gemma.Completion:

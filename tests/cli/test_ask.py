@@ -81,6 +81,7 @@ def test_json(shell: Shell, tmp_path: Path) -> None:
         ([], 2, "there is no question"),
         (["Why?", "--json-schema", "nowhere.json"], 2, "can't be read"),
         (["Why?", "--image", "nowhere.png"], 2, "nowhere.png can't be read"),
+        (["Why?", "--image", "/dev/zero"], 2, "/dev/zero can't be read: it is not a file"),
         (["Why?", "--model", "../x"], 2, "model must be"),
         (["refused"], 1, "400 from Workers AI"),
         (["quota"], 1, "429 from Workers AI"),

@@ -12,9 +12,9 @@ import pytest
 
 from tests.faults.children import ROOT
 from tests.faults.scenarios import A
-from tests.faultserver import HOLD, FaultServer, chunk, stream_head
+from tests.faultserver import FaultServer, Wait, chunk, stream_head
 
-ENDLESS = [stream_head(), chunk(A), chunk(A), HOLD]
+ENDLESS = [stream_head(), chunk(A), chunk(A), Wait(60)]
 HEAD = """
     import asyncio, sys, threading
     from cf_gemma import AsyncGemma, Gemma
@@ -72,7 +72,7 @@ def end(program: str, how: str) -> None:
                 deadline = time.monotonic() + 30
                 while not server.requests and time.monotonic() < deadline and child.poll() is None:
                     time.sleep(0.01)
-            _, told = child.communicate(timeout=6)
+            _, told = child.communicate(timeout=20)
         finally:
             child.kill()
             child.wait()

@@ -25,6 +25,21 @@ ATTACKS: dict[str, tuple[list[Action], str, int]] = {
     "one of them as an error": ([reply(bomb(300), 500, content_encoding="gzip")], "ServerError", 10),
     "a line of 200 MiB": (LINE, "ResponseTooLarge", 24),
     "an endless reply": ([reply(b"x" * (40 * MIB))], "ResponseTooLarge", 56),
+    "a reply of objects": ([reply(b'{"choices":[' + b"{}," * 2_600_000 + b"{}]}")], "ResponseTooLarge", 48),
+    "a reply of more of them": ([reply(b'{"choices":[' + b"{}," * 10_000_000 + b"{}]}")], "ResponseTooLarge", 48),
+    "choices that nobody asked for": (
+        [stream_head(), chunk(sse([text_chunk("a", index=n) for n in range(100_000)])), b"0\r\n\r\n"],
+        "ResponseTooLarge",
+        40,
+    ),
+    "a field that grows": (
+        [
+            stream_head(),
+            Repeat(chunk(sse([{"choices": [{"delta": {"more": "a" * 1_000}}]}], done=False)), times=200_000),
+        ],
+        "ResponseTooLarge",
+        40,
+    ),
     "a flood of words": (
         [stream_head(), Repeat(chunk(sse([text_chunk("word " * 4_000)], done=False) * 4), times=4_000), b"0\r\n\r\n"],
         "ResponseTooLarge",
