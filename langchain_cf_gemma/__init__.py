@@ -9,9 +9,10 @@ except ModuleNotFoundError as error:
 
 from langchain_cf_gemma.chat_model import ChatCloudflareGemma
 from langchain_cf_gemma.registry import register_init_chat_model
+from langchain_cf_gemma.structured import WithRaw
 from langchain_cf_gemma.translator import register as _register_translator
 
 del _langchain_core
 _register_translator()
 
-__all__ = ["ChatCloudflareGemma", "register_init_chat_model"]
+__all__ = ["ChatCloudflareGemma", "WithRaw", "register_init_chat_model"]
