@@ -31,6 +31,7 @@ def create_app(engine: Engine, **options: Unpack[Options]) -> Starlette:
     account = "/client/v4/accounts/{account}"
     app = Starlette(
         routes=[
+            Route(f"{account}/ai/run/@cf/baai/{{name}}", service.embed, methods=["POST"]),
             Route(f"{account}/ai/run/{{model:path}}", partial(service.chat, route="run"), methods=["POST"]),
             Route(f"{account}/ai/run", partial(service.chat, route="universal"), methods=["POST"]),
             Route(f"{account}/ai/v1/chat/completions", partial(service.chat, route="compat"), methods=["POST"]),

@@ -17,6 +17,7 @@ from cf_gemma.emulator.delivery.answer import Answer, ConnectionCut, Head, Respo
 from cf_gemma.emulator.edge.account import Account
 from cf_gemma.emulator.edge.batches import Batches, read_items
 from cf_gemma.emulator.edge.call import Call, RecordedRequest, RouteName
+from cf_gemma.emulator.edge.embedding import embed
 from cf_gemma.emulator.edge.gateway import Gateway
 from cf_gemma.emulator.edge.injection import Injection, Injections
 from cf_gemma.emulator.edge.validation import check
@@ -91,6 +92,17 @@ class Service:
             return _answered(call, visit.caching(self._parts(call, stamp, visit.headers, events)))
 
         return Answer(make, self._executor, self._jobs)
+
+    async def embed(self, request: Request) -> Response:
+        """Answers for an embedding model."""
+        call = self._call("run")
+        payload = self._record(request, await request.body())
+        try:
+            self._admit(request, "run")
+            self._account.admit()
+            return _success(call, embed(f"@cf/baai/{request.path_params['name']}", payload))
+        except Refusal as refusal:
+            return Response(call.refuse(refusal.fault))
 
     async def look_up(self, request: Request, *, answer: LookUp) -> Response:
         """Answers a question about the account from its query string."""
