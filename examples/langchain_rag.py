@@ -1,7 +1,7 @@
 """RAG with LangChain: the embeddings come from the same account as Gemma. Needs langchain-cloudflare.
 
-One token with the permission "Workers AI" serves both. langchain-cloudflare would read it from CF_ACCOUNT_ID and
-CF_AI_API_TOKEN, and so does this package: set those two alone, or pass the values on, as here.
+One token with the permission "Workers AI" serves both. Here it is passed on; langchain-cloudflare itself reads
+CF_ACCOUNT_ID and CF_AI_API_TOKEN, which Gemma's classes read, too, where those of the longer names are not set.
 """
 
 import os
