@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from langchain_core.load import dumps
 
 from cf_gemma import AsyncGemma, Gateway, Gemma
 from cf_gemma.emulator import Emulator, Fault, Reply, ScriptedEngine
@@ -83,6 +86,19 @@ def test_its_token_is_never_shown() -> None:
         assert "gateway-canary" not in repr(shown)
     assert "gateway-canary" not in CloudflareGemma(**place).to_json()
     assert "gateway-canary" not in gateway.model_dump_json()
+    for pickled in (gateway, ChatCloudflareGemma(**place), CloudflareGemma(**place)):
+        assert b"gateway-canary" not in pickle.dumps(pickled)
+    assert "gateway-canary" not in dumps(ChatCloudflareGemma(**place))
+
+
+def test_a_saved_model_keeps_its_gateway() -> None:
+    """All of its settings but the token come back."""
+    gateway = Gateway("shop", cache_ttl=60, metadata={"user": "u-7"})
+    llm = CloudflareGemma(account_id="a", api_token="t", gateway=gateway)
+    assert CloudflareGemma.from_dict(llm.to_dict(), api_token="t").gateway == gateway
+    model = ChatCloudflareGemma(account_id="a", api_token="t", gateway=gateway)
+    assert pickle.loads(pickle.dumps(model)).gateway == gateway  # noqa: S301 - our own
+    assert copy.deepcopy(model).gateway == gateway
 
 
 @pytest.mark.parametrize("gateway", ["shop", Gateway("shop", cache_ttl=60)], ids=["name", "settings"])
