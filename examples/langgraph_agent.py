@@ -46,7 +46,7 @@ def run(step: Any) -> None:
 
 run({"messages": [HumanMessage("I would like to read 'The Book of Disquiet'. Order it if you haven't got it.")]})
 while pending := agent.get_state(config).interrupts:
-    run(Command(resume=input(f"{pending[0].value} (yes/no) ")))
+    run(Command(resume={question.id: input(f"{question.value} (yes/no) ") for question in pending}))
 
 # The same thread goes on: the agent knows what was said.
 run({"messages": [HumanMessage("When does it come?")]})
