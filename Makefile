@@ -1,6 +1,6 @@
 # Everything below creates the environment it needs in .venv; nothing has to be installed by hand.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz ray worker browser matrix bench bench-quick lint type format record clean
+.PHONY: help demo test check docs fuzz ray worker browser matrix bench bench-quick lint type format record clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -23,6 +23,10 @@ test: .venv/dev ## Runs all tests, offline, on all cores
 
 check: lint type ## Checks style, format and types, and runs the tests that failed last, or all
 	$(BIN)/python -m pytest -n auto --dist worksteal --last-failed
+
+docs: .venv/docs ## Builds the documentation into site/, and fails for a broken link
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
 
 fuzz: .venv/dev ## Sends FUZZ_INPUTS (1000000) mutated answers through the decoder: 6 to 12 minutes
 	$(BIN)/python -m tests.faults.fuzz $(or $(FUZZ_INPUTS),1000000)
@@ -63,7 +67,7 @@ record: .venv/dev ## Records all cassettes anew, from the service when credentia
 	$(BIN)/python -m pytest tests/recorded --ignore=tests/recorded/test_cassettes.py --record-mode=rewrite --allowed-hosts='.*'
 
 clean: ## Removes the environment and all caches
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/python:
@@ -86,4 +90,8 @@ clean: ## Removes the environment and all caches
 
 .venv/dev: .venv/demo .venv/template
 	@scripts/progress.sh "Installing the tools for tests and checks" $(INSTALL) --group dev
+	@touch $@
+
+.venv/docs: .venv/python pyproject.toml constraints.txt
+	@scripts/progress.sh "Installing MkDocs" $(INSTALL) --group docs
 	@touch $@

@@ -150,6 +150,20 @@ def test_an_affinity_of_one_call(model: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("model", [Gemma, ChatCloudflareGemma, CloudflareGemma])
+def test_a_dynamic_route(model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name goes to the address that was given, without an account, though the environment has one."""
+    with Emulator([Reply("a")]) as emulator:
+        monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", emulator.account_id)
+        place = {"account_id": "", "api_token": emulator.api_token, "base_url": emulator.openai_url}
+        llm = model(**place, endpoint="chat_completions", model="dynamic/support")
+        getattr(llm, {Gemma: "chat", ChatCloudflareGemma: "invoke"}.get(model, "complete"))(QUESTION)
+        (request,) = emulator.requests
+    assert request.path == "/v1/chat/completions"
+    assert request.json["model"] == "dynamic/support"
+    assert request.headers["authorization"] == f"Bearer {emulator.api_token}"
+
+
+@pytest.mark.parametrize("model", [Gemma, ChatCloudflareGemma, CloudflareGemma])
 def test_a_check_when_a_model_is_made(model: Callable[..., Any]) -> None:
     """On request, one small request tells at once of a wrong token or model; otherwise nothing is sent."""
     with Emulator(ScriptedEngine([Reply("a b c")], repeat=True)) as emulator:
