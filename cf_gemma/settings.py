@@ -387,9 +387,9 @@ def _least(*limits: float | None) -> float | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _seconds(value: Any, told: str = _TIMEOUT) -> float:
+def _seconds(value: Any, message: str = _TIMEOUT) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise ConfigurationError(told)
+        raise ConfigurationError(message)
     return float(value)
 
 

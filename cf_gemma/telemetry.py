@@ -240,8 +240,8 @@ def _retry(retry: Callable[..., None], _: object, args: Any, kwargs: Any) -> Non
 def _traced_elsewhere(client: Gemma | AsyncGemma) -> bool:
     """Whether somebody else makes a span of each call of this client's framework."""
     for framework, module, name in _ELSEWHERE:
-        if framework == client.framework and (found := sys.modules.get(module)):
-            return bool(getattr(found, name)().is_instrumented_by_opentelemetry)
+        if framework == client.framework and (instrumentation := sys.modules.get(module)):
+            return bool(getattr(instrumentation, name)().is_instrumented_by_opentelemetry)
     return False
 
 

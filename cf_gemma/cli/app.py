@@ -26,8 +26,8 @@ SUMMARIES: Final = {
 app = typer.Typer(help="Gemma 4 on Cloudflare Workers AI.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"cf-gemma {__version__}")
         raise typer.Exit
 

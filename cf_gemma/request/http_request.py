@@ -63,7 +63,7 @@ class HttpRequest:
     """Whether log probabilities were asked for, which make an answer large."""
     tools: Mapping[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"], repr=False)
     """The tools that may be called: by name, the JSON schema of the parameters."""
-    repeatable: bool = True
+    idempotent: bool = True
     """Whether it may be sent again when nobody knows if the service acted on it."""
     left_out: tuple[str, ...] = ()
     """A line for each thing in the conversation's past that the model doesn't take, and that isn't sent."""
@@ -198,10 +198,10 @@ def _set_response_format(body: dict[str, Any]) -> None:
     wanted = body.get("response_format")
     if not wanted or wanted.get("type") != "json_schema":
         return
-    given = as_object(wanted.get("json_schema"))
-    if given is None:
+    wrapper = as_object(wanted.get("json_schema"))
+    if wrapper is None:
         raise InvalidRequest('response_format must be {"type": "json_schema", "json_schema": {"name": …, "schema": …}}')
-    wrapped = given if "schema" in given else {"name": given.get("title"), "schema": given}
+    wrapped = wrapper if "schema" in wrapper else {"name": wrapper.get("title"), "schema": wrapper}
     body["response_format"] = {**wanted, "json_schema": {**wrapped, "name": wrapped.get("name") or "answer"}}
 
 
@@ -239,8 +239,8 @@ def _streams(settings: Settings, body: dict[str, Any]) -> bool:
 
 
 def _choices(body: dict[str, Any]) -> int:
-    asked = body.get("n")
-    return asked if isinstance(asked, int) else 1
+    count = body.get("n")
+    return count if isinstance(count, int) else 1
 
 
 def _limit(body: dict[str, Any]) -> int | None:

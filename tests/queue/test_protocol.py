@@ -10,10 +10,10 @@ import pytest
 
 from cf_gemma import Completion
 from cf_gemma import errors as e
-from cf_gemma.queue.flow import Pause, PollPolicy, asking, collecting, submitting
+from cf_gemma.queue.flow import Pause, PollPolicy, collect, poll, submit
 from cf_gemma.queue.handle import BatchHandle, BatchPart, BatchResult, BatchStatus
 from cf_gemma.queue.replies import accepted, answered, results
-from cf_gemma.queue.requests import PART_BYTES, PART_ITEMS, items, parts, poll
+from cf_gemma.queue.requests import PART_BYTES, PART_ITEMS, items, parts, poll_request
 from cf_gemma.request.http_request import HttpRequest
 from cf_gemma.response.readers import BODY_LIMIT
 from cf_gemma.response.reception import Reception
@@ -51,11 +51,11 @@ def test_parts_go_to_the_queue_of_the_run_endpoint() -> None:
     """Whichever endpoint chats go to, batches go where the queue is, and so do the questions after them."""
     compat = Settings.resolve(account_id="acc", api_token="token", endpoint="chat_completions", environ={})
     (part,) = parts(compat, PARAMETERS, items(["hi"]))
-    for request in (part.request, poll(compat, "id")):
+    for request in (part.request, poll_request(compat, "id")):
         assert request.url.endswith("/accounts/acc/ai/run/@cf/google/gemma-4-26b-a4b-it?queueRequest=true")
         assert not request.stream
         assert request.headers["authorization"] == "Bearer token"
-    assert json.loads(poll(compat, "id").body) == {"request_id": "id"}
+    assert json.loads(poll_request(compat, "id").body) == {"request_id": "id"}
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_an_account_is_needed() -> None:
     """A server of one's own has no queue."""
     own = Settings.resolve(base_url="http://127.0.0.1:1/v1", endpoint="chat_completions", environ={})
     with pytest.raises(e.ConfigurationError, match="account_id"):
-        poll(own, "id")
+        poll_request(own, "id")
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def collect(replies: list[Any], timeout: float | None = None, step: float = 1.0)
     """Collects a batch of one part; every look at the clock finds it `step` seconds later."""
     moments = iter(step * number for number in range(10_000))
     policy = PollPolicy(first=1, growth=2, longest=3)
-    flow = collecting(SETTINGS, HANDLE, timeout=timeout, policy=policy, clock=lambda: next(moments))
+    flow = collect(SETTINGS, HANDLE, timeout=timeout, policy=policy, clock=lambda: next(moments))
     return drive(flow, replies)
 
 
@@ -314,20 +314,20 @@ def test_a_part_that_failed_hides_no_other_ones_answers() -> None:
     """Its items have its error, and the others their answers; what is about who asks ends the wait."""
     handle = BatchHandle((BatchPart("r", ("0",)), BatchPart("s", ("1", "2")), BatchPart("t", None)))
     expired = {"result": {"status": "expired"}}
-    flow = collecting(SETTINGS, handle, timeout=None, policy=PollPolicy(), clock=lambda: 0.0)
+    flow = collect(SETTINGS, handle, timeout=None, policy=PollPolicy(), clock=lambda: 0.0)
     found, _ = drive(flow, [DONE, expired, {"result": {"responses": [said("B", id=0)]}}])
     assert [result.reference for result in found] == ["0", "1", "2", "0"]
     assert [found[0].completion.text, found[3].completion.text] == ["A", "B"]
     assert all("expired" in str(result.outcome) for result in found[1:3])
     for refusal in (e.AuthenticationError("who?"), e.PermissionDenied("no")):
-        flow = collecting(SETTINGS, handle, timeout=None, policy=PollPolicy(), clock=lambda: 0.0)
+        flow = collect(SETTINGS, handle, timeout=None, policy=PollPolicy(), clock=lambda: 0.0)
         assert drive(flow, [DONE, refusal])[0] is refusal
 
 
 def test_status_asks_once_after_each_part() -> None:
     """And waits for none."""
     handle = BatchHandle((BatchPart("r", ("0",)), BatchPart("s", ("1",))))
-    found, told = drive(asking(SETTINGS, handle), [DONE, QUEUED])
+    found, told = drive(poll(SETTINGS, handle), [DONE, QUEUED])
     assert found == BatchStatus(("done", "queued"))
     assert told == [ASK, {"request_id": "s"}]
 
@@ -337,13 +337,13 @@ def test_a_batch_that_is_taken_in_part() -> None:
     made = parts(SETTINGS, PARAMETERS, items(["x" * 6_000_000] * 2))
     full = e.CapacityExceeded("busy", code=3040)
     taken = {"result": {"status": "queued", "request_id": "r"}}
-    found, _ = drive(submitting(made, "m"), [taken, full])
+    found, _ = drive(submit(made, "m"), [taken, full])
     assert isinstance(found, e.BatchInterrupted)
     assert found.handle == BatchHandle((BatchPart("r", ("0",)),), "m")
     assert pickle.loads(pickle.dumps(found)).handle == found.handle  # noqa: S301 - our own
     assert found.__cause__ is full
-    assert drive(submitting(made, "m"), [full])[0] is full
-    whole, _ = drive(submitting(made, "m"), [taken, {"result": {"request_id": "s"}}])
+    assert drive(submit(made, "m"), [full])[0] is full
+    whole, _ = drive(submit(made, "m"), [taken, {"result": {"request_id": "s"}}])
     assert [part.request_id for part in whole.parts] == ["r", "s"]
 
 
