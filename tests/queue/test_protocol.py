@@ -85,7 +85,7 @@ def test_a_part_may_be_full_to_the_last_byte() -> None:
 
 
 @pytest.mark.parametrize(
-    ("requests", "told"),
+    ("requests", "message"),
     [
         ([], "a list of one request or more"),
         ("hi", "a list of one request or more"),
@@ -98,9 +98,9 @@ def test_a_part_may_be_full_to_the_last_byte() -> None:
         (["hi", [{"role": "user", "content": [{"type": "input_audio"}]}]], r"requests\[1\]: "),
     ],
 )
-def test_what_can_not_be_sent(requests: Any, yielded: str) -> None:
+def test_what_can_not_be_sent(requests: Any, message: str) -> None:
     """A bad item is refused by its place, before anything is sent."""
-    with pytest.raises(e.InvalidRequest, match=yielded):
+    with pytest.raises(e.InvalidRequest, match=message):
         cut(requests)
 
 
