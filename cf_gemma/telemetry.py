@@ -23,18 +23,15 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from typing_extensions import override
 from wrapt import wrap_function_wrapper
 
-from cf_gemma.client import AsyncGemma, Gemma
-from cf_gemma.completion import Completion
-from cf_gemma.model import MODEL
+from cf_gemma import MODEL, AsyncGemma, Completion, Gemma, __version__
 from cf_gemma.transport import log
-from cf_gemma.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
 
     from opentelemetry.trace import Span, Tracer
 
-    from cf_gemma.completion import Delta
+    from cf_gemma import Delta
 
     Items = Delta | Completion
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from cf_gemma import MODEL
 from cf_gemma.errors import InvalidRequest
-from cf_gemma.model import MODEL
-from cf_gemma.secrecy import is_secret_header, secret_in
+from cf_gemma.settings.secrecy import is_secret_header, secret_in
 from langchain_cf_gemma.parts import mapping_of
 from langchain_cf_gemma.structured import to_response_format
 from langchain_cf_gemma.tools import to_tools

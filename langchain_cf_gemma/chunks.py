@@ -19,7 +19,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.utils.json import parse_partial_json
 
 from cf_gemma import Choice, Completion, InvalidToolCall, ReasoningDelta, TextDelta, ToolCall, Usage
-from cf_gemma.patterns import Pattern
+from cf_gemma.client.patterns import Pattern
 from cf_gemma.structured import FenceStripper
 from cf_gemma.structured import unfenced as without_fence
 from langchain_cf_gemma.calls import CallOrder

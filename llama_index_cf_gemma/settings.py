@@ -10,11 +10,10 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import AliasChoices, ConfigDict, Field, SecretStr
 from typing_extensions import override
 
-from cf_gemma import AsyncGemma
+from cf_gemma import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, AsyncGemma
+from cf_gemma.client.fields import GemmaFields, warn_of_loss
 from cf_gemma.errors import ConfigurationError, InvalidRequest
-from cf_gemma.fields import GemmaFields, warn_of_loss
-from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING
-from cf_gemma.settings import OPTION_NAMES, SETTING_NAMES
+from cf_gemma.settings.defaults import OPTION_NAMES, SETTING_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

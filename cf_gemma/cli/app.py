@@ -10,8 +10,8 @@ import typer
 from typer.core import TyperCommand
 from typing_extensions import override
 
+from cf_gemma import __version__
 from cf_gemma.cli.text import flowing
-from cf_gemma.version import __version__
 
 SUMMARIES: Final = {
     "ask": "Asks one question; the answer goes to the standard output.",

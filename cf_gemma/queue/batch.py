@@ -12,7 +12,7 @@ from cf_gemma.queue.flow import Pause, PollPolicy, collect, poll, submit
 from cf_gemma.queue.handle import BatchHandle, BatchPart, BatchResult, BatchStatus
 from cf_gemma.queue.requests import Item, Part, items, parts
 from cf_gemma.request.parameters import merged
-from cf_gemma.settings import QUEUE_TIMEOUT
+from cf_gemma.settings.defaults import QUEUE_TIMEOUT
 from cf_gemma.transport import waits
 from cf_gemma.transport.flow import drive, now
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cf_gemma.queue.requests import BatchRequest
     from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.request.parameters import Options
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
 
     Messages = str | Sequence[Mapping[str, Any]] | None
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cf_gemma.queue.requests import Part
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
 
 T = TypeVar("T")
 

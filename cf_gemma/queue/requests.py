@@ -16,7 +16,7 @@ from cf_gemma.request.parameters import merged
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
 
     BatchRequest = str | Sequence[Mapping[str, Any]] | Mapping[str, Any]
     """One item: a text, a list of messages, or a dict of `messages` (or `prompt`), options and `external_reference`."""

@@ -9,18 +9,19 @@ from pydantic_core import from_json, to_json
 
 from cf_gemma.errors import InvalidRequest
 from cf_gemma.jsonobject import as_object
-from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
+from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL, estimate_request, estimate_tokens
 from cf_gemma.request.bill import FREE, Bill
 from cf_gemma.request.closing import Closing
 from cf_gemma.request.messages import wire_messages
 from cf_gemma.request.parameters import LIMITS
 from cf_gemma.request.schema_prompt import set_schema
 from cf_gemma.request.tools import forced_name, set_tools
-from cf_gemma.settings import Settings, affinity_header, checked_headers
-from cf_gemma.tokens import estimate, estimate_request
+from cf_gemma.settings.headers import affinity_header, checked_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from cf_gemma.settings.resolved import Settings
 
 LONG_ANSWER: Final = 2_048
 """Tokens. A longer answer may outlive the service's time limit of 120 to 240 s, unless it is streamed."""
@@ -76,7 +77,9 @@ class HttpRequest:
     def prompt_tokens(self) -> int:
         """About how many tokens the prompt has, tools and pictures included."""
         body: dict[str, Any] = from_json(self.body)
-        return estimate(body.get("prompt", "")) + estimate_request(body.get("messages", ()), body.get("tools", ()))
+        return estimate_tokens(body.get("prompt", "")) + estimate_request(
+            body.get("messages", ()), body.get("tools", ())
+        )
 
     @property
     def retried_by_gateway(self) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
     from cf_gemma.request.remote_images import RemoteImage
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
     from cf_gemma.transport.flow import Send
     from cf_gemma.transport.lanes import Lanes
     from cf_gemma.transport.pools import AsyncPool

@@ -26,7 +26,7 @@ from cf_gemma.transport.exchanges import AsyncExchange
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
     from cf_gemma.transport.exchanges import Receive
     from cf_gemma.transport.flow import Send
 

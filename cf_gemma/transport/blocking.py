@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cf_gemma.completion import Completion, Delta
     from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.request.remote_images import RemoteImage
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
     from cf_gemma.transport.flow import Send
     from cf_gemma.transport.lanes import Lanes
     from cf_gemma.transport.pools import SyncPool

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from cf_gemma.errors import GemmaError
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
 
 LONGEST_WAIT: Final = 60.0
 """Seconds. A service that asks for more is not waited for: the error goes to the caller with its `retry_after`."""

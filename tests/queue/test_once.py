@@ -10,7 +10,7 @@ import pytest
 
 from cf_gemma import errors as e
 from cf_gemma.queue.requests import items, parts, poll_request
-from cf_gemma.settings import Settings
+from cf_gemma.settings.resolved import Settings
 from cf_gemma.transport.flow import Send, Sleep, attempts
 from cf_gemma.transport.retry import RetryPolicy
 from tests.faultserver import FIN, HOLD, RST, FaultServer, error_reply, head, json_reply

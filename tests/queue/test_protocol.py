@@ -17,7 +17,7 @@ from cf_gemma.queue.requests import PART_BYTES, PART_ITEMS, items, parts, poll_r
 from cf_gemma.request.http_request import HttpRequest
 from cf_gemma.response.readers import BODY_LIMIT
 from cf_gemma.response.reception import Reception
-from cf_gemma.settings import Settings
+from cf_gemma.settings.resolved import Settings
 
 SETTINGS = Settings.resolve(account_id="acc", api_token="token", environ={})
 CHAT = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}

@@ -60,7 +60,7 @@ def demo(
 
 
 def _run(console: Console, target: Target) -> None:
-    from cf_gemma.settings import BASE_URL
+    from cf_gemma.settings.defaults import BASE_URL
 
     with console.status("Loading LangChain"):
         from cf_gemma.cli.demo import langchain_part
@@ -82,7 +82,7 @@ def _run(console: Console, target: Target) -> None:
 
 def _answering() -> str:
     """What answers when credentials are set."""
-    from cf_gemma.settings import BASE_URL
+    from cf_gemma.settings.defaults import BASE_URL
 
     url = os.environ.get(_VARIABLES[2], BASE_URL)
     return "Gemma 4 on Cloudflare Workers AI." if url == BASE_URL else f"Whatever it is that answers at {url}."

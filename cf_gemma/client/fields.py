@@ -16,13 +16,13 @@ from pydantic import (
     field_validator,
 )
 
-from cf_gemma.budget import Budget
-from cf_gemma.client import AsyncGemma, Gemma
+from cf_gemma.client.budget import Budget
+from cf_gemma.client.gemma import AsyncGemma, Gemma
 from cf_gemma.errors import ConfigurationError, GemmaError
-from cf_gemma.gateway import Gateway
 from cf_gemma.model import MODEL
 from cf_gemma.request.parameters import unknown_setting
-from cf_gemma.settings import OPTION_NAMES, SETTING_NAMES, TIMEOUT, Endpoint, Timeout
+from cf_gemma.settings.defaults import OPTION_NAMES, SETTING_NAMES, TIMEOUT, Endpoint, Timeout
+from cf_gemma.settings.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
