@@ -1,15 +1,15 @@
-"""Gemma 4 on Cloudflare Workers AI, without a framework: `Gemma`, `AsyncGemma`, and what they say."""
+"""Gemma 4 on Cloudflare Workers AI, without a framework: `Gemma`, `AsyncGemma`, and what they return."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from cf_gemma.version import __version__
+from cf_gemma.settings.version import __version__
 
 if TYPE_CHECKING:
-    from cf_gemma.budget import Budget, Spent
-    from cf_gemma.client import AsyncGemma, Gemma
+    from cf_gemma.client.budget import Budget, Spent
+    from cf_gemma.client.gemma import AsyncGemma, Gemma
     from cf_gemma.completion import (
         Choice,
         Completion,
@@ -22,11 +22,16 @@ if TYPE_CHECKING:
         Usage,
     )
     from cf_gemma.errors import GemmaError
-    from cf_gemma.gateway import Gateway
+    from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
     from cf_gemma.request.images import image_part
     from cf_gemma.request.parameters import Options
+    from cf_gemma.settings.gateway import Gateway
 
 __all__ = [
+    "CONTEXT_WINDOW",
+    "MAX_TOKENS",
+    "MAX_TOKENS_THINKING",
+    "MODEL",
     "AsyncGemma",
     "Budget",
     "Choice",
@@ -48,7 +53,10 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # so that type checkers and editors go by the imports above
-    _HOMES = ("errors", "request.parameters", "completion", "request.images", "client", "budget", "gateway")
+    _HOMES = (
+        *("model", "errors", "completion", "request.parameters", "request.images"),
+        *("client.gemma", "client.budget", "settings.gateway"),
+    )
 
     def __getattr__(name: str) -> object:
         """Loads a public name, or a module, when it is first asked for: the command's help needs none."""

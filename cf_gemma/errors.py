@@ -100,9 +100,9 @@ class GemmaError(Exception):
         ]
         if self.attempts > 1:
             facts.append(f"{self.attempts} attempts")
-        told = ", ".join(fact for fact in facts if fact)
+        known = ", ".join(fact for fact in facts if fact)
         head = f"{self.status} from {self.server}: {self.message}" if self.status is not None else self.message
-        return f"{head} ({told})" if told else head
+        return f"{head} ({known})" if known else head
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:

@@ -23,18 +23,15 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from typing_extensions import override
 from wrapt import wrap_function_wrapper
 
-from cf_gemma.client import AsyncGemma, Gemma
-from cf_gemma.completion import Completion
-from cf_gemma.model import MODEL
+from cf_gemma import MODEL, AsyncGemma, Completion, Gemma, __version__
 from cf_gemma.transport import log
-from cf_gemma.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
 
     from opentelemetry.trace import Span, Tracer
 
-    from cf_gemma.completion import Delta
+    from cf_gemma import Delta
 
     Items = Delta | Completion
 
@@ -240,8 +237,8 @@ def _retry(retry: Callable[..., None], _: object, args: Any, kwargs: Any) -> Non
 def _traced_elsewhere(client: Gemma | AsyncGemma) -> bool:
     """Whether somebody else makes a span of each call of this client's framework."""
     for framework, module, name in _ELSEWHERE:
-        if framework == client.framework and (found := sys.modules.get(module)):
-            return bool(getattr(found, name)().is_instrumented_by_opentelemetry)
+        if framework == client.framework and (instrumentation := sys.modules.get(module)):
+            return bool(getattr(instrumentation, name)().is_instrumented_by_opentelemetry)
     return False
 
 

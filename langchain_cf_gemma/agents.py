@@ -23,9 +23,9 @@ class InvalidToolCallMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
     @hook_config(can_jump_to=["model"])
     def after_model(self, state: AgentState[Any], runtime: Runtime[Any]) -> dict[str, Any] | None:
         message = state["messages"][-1]
-        if not isinstance(message, AIMessage) or not (told := _errors(message)):
+        if not isinstance(message, AIMessage) or not (errors := _errors(message)):
             return None
-        return {"messages": told, **({} if message.tool_calls else {"jump_to": "model"})}
+        return {"messages": errors, **({} if message.tool_calls else {"jump_to": "model"})}
 
 
 def _errors(message: AIMessage) -> list[ToolMessage]:

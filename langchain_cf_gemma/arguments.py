@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from cf_gemma import MODEL
 from cf_gemma.errors import InvalidRequest
-from cf_gemma.model import MODEL
-from cf_gemma.secrecy import is_secret_header, secret_in
+from cf_gemma.settings.secrecy import is_secret_header, secret_in
 from langchain_cf_gemma.parts import mapping_of
 from langchain_cf_gemma.structured import to_response_format
 from langchain_cf_gemma.tools import to_tools
@@ -23,15 +23,15 @@ _LANGCHAINS_OWN: Final = frozenset({"stream", "stream_usage", "timeout"})
 """Call arguments that LangChain or the chat model reads, and the service must not see."""
 
 
-def call_options(fields: Mapping[str, Any], stop: list[str] | None, given: Mapping[str, Any]) -> Options:
+def call_options(fields: Mapping[str, Any], stop: list[str] | None, call: Mapping[str, Any]) -> Options:
     """The parameters of one call: the model's own fields, and above them what the call gives.
 
     Raises:
         InvalidRequest: See `refuse_secrets`.
     """
-    refuse_secrets(given)
+    refuse_secrets(call)
     options = dict(fields)
-    for name, value in given.items():
+    for name, value in call.items():
         if value is not None and name not in _LANGCHAINS_OWN:
             options[_OTHER_NAMES.get(name, name)] = _translated(name, value)
     if stop:
@@ -59,22 +59,22 @@ def reading(options: Options) -> dict[str, Any]:
     return {"model": options.get("model") or MODEL, "unfenced": wanted.get("type") in {"json_schema", "json_object"}}
 
 
-def timed(client: Client, given: Mapping[str, Any]) -> Client:
+def timed(client: Client, call: Mapping[str, Any]) -> Client:
     """The client for one call, which may have a `timeout` of its own."""
-    return client if given.get("timeout") is None else client.with_timeout(given["timeout"])
+    return client if call.get("timeout") is None else client.with_timeout(call["timeout"])
 
 
-def refuse_secrets(given: Mapping[str, Any]) -> None:
+def refuse_secrets(call: Mapping[str, Any]) -> None:
     """Raises InvalidRequest when `extra_headers` or `extra_body` of a call hold what looks like a secret.
 
     Arguments of a call are shown to tracers, stand in the keys of caches and in the `repr` of a bound model; bodies are
     logged, too, by gateways for one.
     """
-    for name in mapping_of(given.get("extra_headers")):
+    for name in mapping_of(call.get("extra_headers")):
         if is_secret_header(str(name)):
             raise InvalidRequest(
                 f"extra_headers: {name} looks like a secret, and tracers see the arguments of a call. "
                 "Give it to the model, in default_headers, which are shown nowhere."
             )
-    if secret := secret_in(mapping_of(given.get("extra_body"))):
+    if secret := secret_in(mapping_of(call.get("extra_body"))):
         raise InvalidRequest(f"extra_body: {secret} looks like a secret, and is never sent in the body.")

@@ -243,8 +243,8 @@ class ChatCloudflareGemma(QueuedGemma):
         options, facts = self._streamed(stop, kwargs)
         chunks = Chunks(**facts)
         with as_langchain(), closing(timed(self.client, kwargs).stream(to_wire(messages), **options)) as answer:
-            for said in answer:
-                for chunk in chunks.of(said):
+            for item in answer:
+                for chunk in chunks.of(item):
                     if run_manager:
                         run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
@@ -261,8 +261,8 @@ class ChatCloudflareGemma(QueuedGemma):
         chunks = Chunks(**facts)
         with as_langchain():
             async with _Closing(timed(self.async_client, kwargs).stream(to_wire(messages), **options)) as answer:
-                async for said in answer:
-                    for chunk in chunks.of(said):
+                async for item in answer:
+                    for chunk in chunks.of(item):
                         if run_manager:
                             await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                         yield chunk
@@ -278,11 +278,11 @@ class ChatCloudflareGemma(QueuedGemma):
         options, facts = self._streamed(stop, kwargs)
         events = Events(f"{LC_ID_PREFIX}-{run_manager.run_id}", **facts)
         with as_langchain(), closing(timed(self.client, kwargs).stream(to_wire(messages), **options)) as answer:
-            for said in answer:
+            for item in answer:
                 # Tracers take the time to the first token from this.
-                if isinstance(said, TextDelta) and not said.choice:
-                    run_manager.on_llm_new_token(said.text)
-                yield from events.of(said)
+                if isinstance(item, TextDelta) and not item.choice:
+                    run_manager.on_llm_new_token(item.text)
+                yield from events.of(item)
             yield from events.end()
 
     async def _astream_chat_model_events(
@@ -297,10 +297,10 @@ class ChatCloudflareGemma(QueuedGemma):
         events = Events(f"{LC_ID_PREFIX}-{run_manager.run_id}", **facts)
         with as_langchain():
             async with _Closing(timed(self.async_client, kwargs).stream(to_wire(messages), **options)) as answer:
-                async for said in answer:
-                    if isinstance(said, TextDelta) and not said.choice:
-                        await run_manager.on_llm_new_token(said.text)
-                    for event in events.of(said):
+                async for item in answer:
+                    if isinstance(item, TextDelta) and not item.choice:
+                        await run_manager.on_llm_new_token(item.text)
+                    for event in events.of(item):
                         yield event
             for event in events.end():
                 yield event

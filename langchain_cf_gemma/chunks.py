@@ -19,7 +19,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.utils.json import parse_partial_json
 
 from cf_gemma import Choice, Completion, InvalidToolCall, ReasoningDelta, TextDelta, ToolCall, Usage
-from cf_gemma.patterns import Pattern
+from cf_gemma.client.patterns import Pattern
 from cf_gemma.structured import FenceStripper
 from cf_gemma.structured import unfenced as without_fence
 from langchain_cf_gemma.calls import CallOrder
@@ -57,18 +57,18 @@ class Chunks:
         self._fence = FenceStripper() if unfenced else None
         self._calls = CallOrder()
 
-    def of(self, said: Delta | Completion) -> Iterable[ChatGenerationChunk]:
+    def of(self, item: Delta | Completion) -> Iterable[ChatGenerationChunk]:
         """The chunks for one thing said: one for a delta; for the completion, all that ends the stream."""
-        if isinstance(said, Completion):
-            return self._end(said)
-        if said.choice:
+        if isinstance(item, Completion):
+            return self._end(item)
+        if item.choice:
             return ()
-        if isinstance(said, TextDelta):
-            text = self._fence.feed(said.text) if self._fence else said.text
+        if isinstance(item, TextDelta):
+            text = self._fence.feed(item.text) if self._fence else item.text
             return (_TEXT.made(text, {}, [], []),) if text else ()
-        if isinstance(said, ReasoningDelta):
-            return (_REASONING.made("", {"reasoning_content": said.text}, [], []),)
-        return [_called(delta) for delta in self._calls.of(said)]
+        if isinstance(item, ReasoningDelta):
+            return (_REASONING.made("", {"reasoning_content": item.text}, [], []),)
+        return [_called(delta) for delta in self._calls.of(item)]
 
     def _end(self, completion: Completion) -> Iterator[ChatGenerationChunk]:
         choice = completion.choices[0]
@@ -94,17 +94,17 @@ def to_result(completion: Completion, model: str, *, unfenced: bool = False) -> 
     messages = [to_message(completion, choice, model) for choice in choices]
     messages[0].usage_metadata = usage_metadata(completion.usage) if completion.usage else None
     metadata = messages[0].response_metadata
-    told = {name: metadata[name] for name in ("model_name", "token_usage") if name in metadata}
-    return ChatResult(generations=[ChatGeneration(message=message) for message in messages], llm_output=told)
+    llm_output = {name: metadata[name] for name in ("model_name", "token_usage") if name in metadata}
+    return ChatResult(generations=[ChatGeneration(message=message) for message in messages], llm_output=llm_output)
 
 
 def combined_usage(llm_outputs: Iterable[dict[str, Any] | None]) -> dict[str, Any]:
     """What `generate` tells of several prompts together: the model's name, and the sum of the usage."""
-    told = [output for output in llm_outputs if output]
-    usage = [output["token_usage"] for output in told if output.get("token_usage")]
-    if not told:
+    reported = [output for output in llm_outputs if output]
+    usage = [output["token_usage"] for output in reported if output.get("token_usage")]
+    if not reported:
         return {}
-    return {"model_name": told[-1].get("model_name"), "token_usage": reduce(_summed, usage, {})}
+    return {"model_name": reported[-1].get("model_name"), "token_usage": reduce(_summed, usage, {})}
 
 
 def _summed(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def to_message(completion: Completion, choice: Choice, model: str) -> AIMessage:
 
 def to_completion(message: AIMessage) -> Completion:
     """The completion that one of our messages was made of, as far as the message tells: an error's `partial`."""
-    told = message.response_metadata
+    metadata = message.response_metadata
     choice = Choice(
         text=message.text,
         reasoning=reasoning_of(message),
@@ -147,27 +147,27 @@ def to_completion(message: AIMessage) -> Completion:
                 for call in message.invalid_tool_calls
             ),
         ),
-        finish_reason=told.get("finish_reason"),
-        logprobs=told.get("logprobs"),
+        finish_reason=metadata.get("finish_reason"),
+        logprobs=metadata.get("logprobs"),
     )
     return Completion(
         choices=(choice,),
-        usage=_usage(told["token_usage"]) if "token_usage" in told else None,
-        id=told.get("id", ""),
-        model=told.get("model_name", ""),
-        created=told.get("created", 0),
-        headers=told.get("headers", {}),
+        usage=_usage(metadata["token_usage"]) if "token_usage" in metadata else None,
+        id=metadata.get("id", ""),
+        model=metadata.get("model_name", ""),
+        created=metadata.get("created", 0),
+        headers=metadata.get("headers", {}),
     )
 
 
-def _usage(told: dict[str, Any]) -> Usage:
-    neurons: Any = told.get("neurons")
+def _usage(usage: dict[str, Any]) -> Usage:
+    neurons: Any = usage.get("neurons")
     return Usage(
-        told["prompt_tokens"],
-        told["completion_tokens"],
-        told["total_tokens"],
-        cached_tokens=told.get("prompt_tokens_details", {}).get("cached_tokens"),
-        reasoning_tokens=told.get("completion_tokens_details", {}).get("reasoning_tokens"),
+        usage["prompt_tokens"],
+        usage["completion_tokens"],
+        usage["total_tokens"],
+        cached_tokens=usage.get("prompt_tokens_details", {}).get("cached_tokens"),
+        reasoning_tokens=usage.get("completion_tokens_details", {}).get("reasoning_tokens"),
         neurons=sum(cast("list[float]", neurons)) if isinstance(neurons, list) else neurons,
     )
 
@@ -220,14 +220,14 @@ def _reasons(choice: Choice) -> list[dict[str, Any]]:
 
 def usage_metadata(usage: Usage) -> UsageMetadata:
     """Token counts in LangChain's words. Costs are in `response_metadata`: core can add up whole numbers only."""
-    told = UsageMetadata(
+    counts = UsageMetadata(
         input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens, total_tokens=usage.total_tokens
     )
     if usage.cached_tokens is not None:
-        told["input_token_details"] = InputTokenDetails(cache_read=usage.cached_tokens)
+        counts["input_token_details"] = InputTokenDetails(cache_read=usage.cached_tokens)
     if usage.reasoning_tokens is not None:
-        told["output_token_details"] = OutputTokenDetails(reasoning=usage.reasoning_tokens)
-    return told
+        counts["output_token_details"] = OutputTokenDetails(reasoning=usage.reasoning_tokens)
+    return counts
 
 
 def breaking_suffix(arguments: str) -> str:

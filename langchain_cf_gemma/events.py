@@ -54,22 +54,22 @@ class Events:
         self._calls: dict[int, _Call] = {}
         """By their places among the answer's calls."""
 
-    def of(self, said: Delta | Completion) -> Iterator[MessagesData]:
+    def of(self, item: Delta | Completion) -> Iterator[MessagesData]:
         """The events for one thing said; the first opens the message. What ends it waits for `end`."""
         if not self._begun:
             self._begun = True
             metadata = {"provider": PROVIDER, "model": self._model}
             yield _event("message-start", role="ai", id=self._message_id, metadata=metadata)
-        if isinstance(said, Completion):
-            self._completion = said
-        elif said.choice:
+        if isinstance(item, Completion):
+            self._completion = item
+        elif item.choice:
             return
-        elif isinstance(said, TextDelta):
-            yield from self._speak("text", self._fence.feed(said.text) if self._fence else said.text)
-        elif isinstance(said, ReasoningDelta):
-            yield from self._speak("reasoning", said.text)
+        elif isinstance(item, TextDelta):
+            yield from self._speak("text", self._fence.feed(item.text) if self._fence else item.text)
+        elif isinstance(item, ReasoningDelta):
+            yield from self._speak("reasoning", item.text)
         else:
-            for delta in self._order.of(said):
+            for delta in self._order.of(item):
                 yield from self._call(delta)
 
     def _speak(self, kind: Literal["text", "reasoning"], text: str) -> Iterator[MessagesData]:

@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import override
 
 from cf_gemma import AsyncGemma, __version__
-from cf_gemma.fields import GemmaFields, warn_of_loss
-from cf_gemma.tokens import estimate, estimate_request
+from cf_gemma.client.fields import GemmaFields, warn_of_loss
+from cf_gemma.model import estimate_request, estimate_tokens
 from langchain_cf_gemma.arguments import call_options, refuse_secrets
 from langchain_cf_gemma.chunks import combined_usage
 from langchain_cf_gemma.errors import as_langchain
@@ -174,8 +174,8 @@ class ConfiguredGemma(GemmaFields, BaseChatModel):
 
     @override
     def get_num_tokens(self, text: str) -> int:
-        """An estimate without a tokenizer: see `cf_gemma.tokens`."""
-        return super().get_num_tokens(text) if self.custom_get_token_ids else estimate(text)
+        """An estimate without a tokenizer: see `cf_gemma.model`."""
+        return super().get_num_tokens(text) if self.custom_get_token_ids else estimate_tokens(text)
 
     @override
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:

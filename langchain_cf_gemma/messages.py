@@ -48,9 +48,9 @@ def to_wire(messages: Iterable[BaseMessage]) -> list[WireMessage]:
 
 def reasoning_of(message: AIMessage) -> str:
     """The reasoning an assistant message carries, in `additional_kwargs` or else in its content blocks."""
-    told = message.additional_kwargs.get("reasoning_content")
-    if isinstance(told, str) and told:
-        return told
+    reasoning = message.additional_kwargs.get("reasoning_content")
+    if isinstance(reasoning, str) and reasoning:
+        return reasoning
     if isinstance(message.content, str):
         return ""
     blocks = [block for block in _blocks(message) if not isinstance(block, str) and block.get("type") in _REASONING]
@@ -118,7 +118,7 @@ def _result(message: ToolMessage) -> str | list[Part]:
 
 
 def _assistant(message: AIMessage, answered: set[str]) -> WireMessage:
-    wire: WireMessage = {"role": "assistant", "content": _said(message)}
+    wire: WireMessage = {"role": "assistant", "content": _answer_text(message)}
     if calls := list(_tool_calls(message, answered)):
         wire["tool_calls"] = calls
     if reasoning := reasoning_of(message):
@@ -126,7 +126,7 @@ def _assistant(message: AIMessage, answered: set[str]) -> WireMessage:
     return wire
 
 
-def _said(message: AIMessage) -> str | list[Part]:
+def _answer_text(message: AIMessage) -> str | list[Part]:
     """The text of an answer, in parts where there is more in it that is sent nowhere else.
 
     A block may be a piece of a sentence, as where citations cut it: those that a blank parts need no line end.
@@ -160,14 +160,14 @@ def _tool_calls(message: AIMessage, answered: set[str]) -> Iterator[WireMessage]
         yield {"id": id_ or f"call_{place}", "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def _arguments(given: object) -> object:
+def _arguments(args: object) -> object:
     """A call's arguments as text, or as they are; the client below makes the text of an object of them."""
-    if isinstance(given, str) and given:
-        return given
+    if isinstance(args, str) and args:
+        return args
     try:
-        return as_json(given or {})
+        return as_json(args or {})
     except RecursionError:
-        return given
+        return args
 
 
 def _blocks(message: BaseMessage) -> Sequence[Block]:

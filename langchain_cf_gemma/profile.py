@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS_THINKING, MODEL
+from cf_gemma import CONTEXT_WINDOW, MAX_TOKENS_THINKING, MODEL
 
 PROFILES: Final[dict[str, dict[str, Any]]] = {
     MODEL: {

@@ -63,7 +63,7 @@ def answer_format(schema: Schema | None, method: Method, *, strict: bool | None)
         return {"type": "json_object"}
     if method != "json_schema":
         raise InvalidRequest(f"method must be json_schema, function_calling or json_mode, not {method!r}.")
-    return to_response_format(_given(schema), strict=strict)
+    return to_response_format(_required(schema), strict=strict)
 
 
 def to_response_format(schema: Schema, *, strict: bool | None = None) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def parser_for(schema: Schema | None, method: Method) -> BaseOutputParser[Any]:
 
 def forced_tool(schema: Schema | None, *, strict: bool | None = None) -> dict[str, Any]:
     """The tool that a schema becomes, under a name that can be sent."""
-    (tool,) = to_tools([_given(schema)], strict=strict)
+    (tool,) = to_tools([_required(schema)], strict=strict)
     function = tool["function"]
     return {**tool, "function": {**function, "name": _sendable(function["name"])}}
 
@@ -113,7 +113,7 @@ def parsed(
     return llm | RunnableGenerator(both.transform, both.atransform, name="raw_and_parsed")
 
 
-def _given(schema: Schema | None) -> Schema:
+def _required(schema: Schema | None) -> Schema:
     if schema is None:
         raise InvalidRequest("with_structured_output needs a schema, except with method='json_mode'.")
     return schema
@@ -173,9 +173,9 @@ class _Both:
     def transform(self, chunks: Iterator[AIMessage]) -> Iterator[AddableDict]:
         passed = _Passed()
         try:
-            for found in self._found(passed.through(chunks)):
+            for value in self._parsed(passed.through(chunks)):
                 yield from passed.raw()
-                yield AddableDict(parsed=found)
+                yield AddableDict(parsed=value)
             last = AddableDict(parsing_error=None)
         except (ValueError, GemmaError) as error:
             last = passed.failure(error)
@@ -185,10 +185,10 @@ class _Both:
     async def atransform(self, chunks: AsyncIterator[AIMessage]) -> AsyncIterator[AddableDict]:
         passed = _Passed()
         try:
-            async for found in self._afound(passed.athrough(chunks)):
+            async for value in self._aparsed(passed.athrough(chunks)):
                 for raw in passed.raw():
                     yield raw
-                yield AddableDict(parsed=found)
+                yield AddableDict(parsed=value)
             last = AddableDict(parsing_error=None)
         except (ValueError, GemmaError) as error:
             last = passed.failure(error)
@@ -196,7 +196,7 @@ class _Both:
             yield raw
         yield last
 
-    def _found(self, chunks: Iterator[AIMessage]) -> Iterator[Any]:
+    def _parsed(self, chunks: Iterator[AIMessage]) -> Iterator[Any]:
         """What is parsed: again and again of an answer in pieces, once of a whole one."""
         for first in chunks:
             if isinstance(first, AIMessageChunk):
@@ -205,11 +205,11 @@ class _Both:
             whole = [first, *chunks][-1]
             yield self._parsing.invoke(whole)
 
-    async def _afound(self, chunks: AsyncIterator[AIMessage]) -> AsyncIterator[Any]:
+    async def _aparsed(self, chunks: AsyncIterator[AIMessage]) -> AsyncIterator[Any]:
         async for first in chunks:
             if isinstance(first, AIMessageChunk):
-                async for found in self._parsing.atransform(_before(first, chunks)):
-                    yield found
+                async for value in self._parsing.atransform(_before(first, chunks)):
+                    yield value
                 return
             whole = [first, *[chunk async for chunk in chunks]][-1]
             yield await self._parsing.ainvoke(whole)
@@ -277,48 +277,48 @@ class _Check:
         self._check(_sum(seen))
 
     def _check(self, answer: AIMessage) -> None:
-        told = to_completion(answer)
-        spent = f" ({told.usage.completion_tokens} tokens)" if told.usage else ""
-        held: dict[str, Any] = {"partial": told, "request_id": answer.response_metadata.get("request_id")}
+        completion = to_completion(answer)
+        spent = f" ({completion.usage.completion_tokens} tokens)" if completion.usage else ""
+        held: dict[str, Any] = {"partial": completion, "request_id": answer.response_metadata.get("request_id")}
         if _is_call([ChatGeneration(message=answer)]) and not self._called:
             return
-        if told.thought_only:
+        if completion.thought_only:
             with as_langchain():
-                raise budget_exceeded(told)
-        if fault := self._fault(told, spent):
+                raise budget_exceeded(completion)
+        if fault := self._fault(completion, spent):
             error = IncompleteOutput(fault, **held)
-            error.llm_output = told.text
+            error.llm_output = completion.text
             raise error
         self._parse(answer)
 
-    def _fault(self, told: Completion, spent: str) -> str | None:
+    def _fault(self, completion: Completion, spent: str) -> str | None:
         """What is missing, in words; None when the answer is whole, or is something else than JSON."""
-        cut = told.finish_reason == "length"
+        cut = completion.finish_reason == "length"
         if self._called:
-            given, whole = bool(told.tool_calls or told.invalid_tool_calls), bool(told.tool_calls)
+            present, whole = bool(completion.tool_calls or completion.invalid_tool_calls), bool(completion.tool_calls)
         else:
-            given, whole = bool(told.text.strip()), _is_whole(told.text, cut=cut)
-        if given and whole:
+            present, whole = bool(completion.text.strip()), _is_whole(completion.text, cut=cut)
+        if present and whole:
             return None
         if cut:
             return f"The structured answer was cut off at max_tokens{spent}. Raise max_tokens, or ask for less at once."
-        if not given:
+        if not present:
             return f"The model ended its turn without a structured answer{spent}."
         if self._called:
             return "The model called the schema's tool with arguments that are not a JSON object."
         return (
-            f"The structured answer breaks off{spent}, with finish_reason={told.finish_reason!r}: its JSON is not "
-            "whole. Ask again, without the stop text if one ended it."
+            f"The structured answer breaks off{spent}, with finish_reason={completion.finish_reason!r}: its JSON is "
+            "not whole. Ask again, without the stop text if one ended it."
         )
 
     def _parse(self, answer: AIMessage) -> None:
         try:
-            found = self._parser.parse_result([ChatGeneration(message=answer)])
+            value = self._parser.parse_result([ChatGeneration(message=answer)])
         except OutputParserException:
             raise
         except ValueError as error:  # The parser of tool calls lets Pydantic's own errors through.
             raise OutputParserException(f"The answer doesn't match the schema: {error}") from error
-        if found is None:
+        if value is None:
             raise OutputParserException("The answer holds no object of the schema.", llm_output=answer.text)
 
 
@@ -334,12 +334,12 @@ def _is_whole(text: str, *, cut: bool) -> bool:
     """
     tried: list[str] = []
 
-    def found(json_text: str) -> Any:
+    def repaired(json_text: str) -> Any:
         tried.append(json_text)
         return parse_partial_json(json_text)
 
     try:
-        if parse_json_markdown(text.strip(), parser=found) is None:
+        if parse_json_markdown(text.strip(), parser=repaired) is None:
             return not cut
     except ValueError:
         return not cut

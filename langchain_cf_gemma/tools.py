@@ -30,14 +30,14 @@ def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[
     return [_tool(tool, strict=strict) for tool in tools]
 
 
-def own_schema(given: object, *, strict: bool | None = None) -> dict[str, Any] | None:
+def own_schema(tool: object, *, strict: bool | None = None) -> dict[str, Any] | None:
     """The JSON schema of a Pydantic class as Pydantic writes it; None for anything else.
 
     LangChain writes every reference out: what recurs is lost, and a schema may grow to hundreds of times its size.
     """
-    if not (isinstance(given, type) and issubclass(given, BaseModel)):
+    if not (isinstance(tool, type) and issubclass(tool, BaseModel)):
         return None
-    schema = given.model_json_schema()
+    schema = tool.model_json_schema()
     if "$ref" in schema:  # a class that has itself among its fields
         name = schema["$ref"].rpartition("/")[2]
         schema = {**schema["$defs"][name], "$defs": schema["$defs"]}
@@ -94,5 +94,5 @@ def _name(tool: Mapping[str, Any]) -> str:
 def _unknown(name: str, names: list[str]) -> str:
     near = get_close_matches(name, names, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    told = f"The tools are {', '.join(names)}." if names else "There are no tools."
-    return f"tool_choice names no tool: {name!r}.{hint} {told}"
+    available = f"The tools are {', '.join(names)}." if names else "There are no tools."
+    return f"tool_choice names no tool: {name!r}.{hint} {available}"

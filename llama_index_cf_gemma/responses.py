@@ -18,15 +18,14 @@ from llama_index.core.base.llms.types import (
 )
 
 from cf_gemma import Choice, Completion, ReasoningDelta, TextDelta, ToolCallDelta, Usage
-from cf_gemma.patterns import Pattern
+from cf_gemma.client.patterns import Pattern
 from cf_gemma.structured import budget_exceeded
 from llama_index_cf_gemma.errors import InvalidOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from cf_gemma import InvalidToolCall, ToolCall
-    from cf_gemma.completion import Delta
+    from cf_gemma import Delta, InvalidToolCall, ToolCall
 
 
 _log = logging.getLogger("llama_index_cf_gemma")

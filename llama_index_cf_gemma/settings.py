@@ -10,11 +10,10 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import AliasChoices, ConfigDict, Field, SecretStr
 from typing_extensions import override
 
-from cf_gemma import AsyncGemma
+from cf_gemma import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, AsyncGemma
+from cf_gemma.client.fields import GemmaFields, warn_of_loss
 from cf_gemma.errors import ConfigurationError, InvalidRequest
-from cf_gemma.fields import GemmaFields, warn_of_loss
-from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING
-from cf_gemma.settings import OPTION_NAMES, SETTING_NAMES
+from cf_gemma.settings.defaults import OPTION_NAMES, SETTING_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,8 +91,8 @@ class GemmaSettings(GemmaFields, FunctionCallingLLM):
     def to_payload(self) -> dict[str, Any]:
         """What observers are told of this LLM with every call: no credential, no account."""
         options = {name: getattr(self, name) for name in OPTION_NAMES if name not in ("model", "extra_body")}
-        told = {name: value for name, value in options.items() if value is not None}
-        return {**super().to_payload(), "endpoint": self.endpoint, **told}
+        present = {name: value for name, value in options.items() if value is not None}
+        return {**super().to_payload(), "endpoint": self.endpoint, **present}
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -149,6 +148,6 @@ class GemmaSettings(GemmaFields, FunctionCallingLLM):
     def _options(self, call: Mapping[str, Any]) -> dict[str, Any]:
         """The request's parameters: the call's, else `additional_kwargs`', else the fields'; None says nothing."""
         options = {name: getattr(self, name) for name in OPTION_NAMES}
-        for said in (self.additional_kwargs, call):
-            options.update((name, value) for name, value in said.items() if value is not None)
+        for source in (self.additional_kwargs, call):
+            options.update((name, value) for name, value in source.items() if value is not None)
         return {name: value for name, value in options.items() if value is not None}

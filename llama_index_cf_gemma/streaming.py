@@ -12,8 +12,7 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from cf_gemma import Completion
-    from cf_gemma.completion import Delta
+    from cf_gemma import Completion, Delta
 
     Pieces = Delta | Completion
 R = TypeVar("R")

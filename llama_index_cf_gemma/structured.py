@@ -118,7 +118,7 @@ class StructuredAnswer(Generic[Model]):
             spent = f" after {completion.usage.completion_tokens} tokens" if completion.usage else ""
             msg = f"the {self._output_cls.__name__} was cut off by max_tokens{spent}: raise max_tokens"
         else:
-            msg = f"the answer is not a {self._output_cls.__name__}: {_told(problem)}"
+            msg = f"the answer is not a {self._output_cls.__name__}: {_problem_text(problem)}"
         raise InvalidOutput(msg, partial=completion) from problem
 
 
@@ -126,7 +126,7 @@ def _unreadable(error: ValidationError) -> bool:
     return error.errors(include_url=False)[0]["type"] == "json_invalid"
 
 
-def _told(problem: ValidationError) -> str:
+def _problem_text(problem: ValidationError) -> str:
     """What is wrong, field by field, without the values: the answer is in the error's `partial`."""
     complaints = problem.errors(include_url=False, include_input=False)
     return "; ".join(f"{'.'.join(map(str, what['loc'])) or 'text'}: {what['msg']}" for what in complaints[:5])

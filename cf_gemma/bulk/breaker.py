@@ -18,7 +18,7 @@ from cf_gemma.errors import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from cf_gemma.bulk.records import Record
+    from cf_gemma.bulk.forms import Record
     from cf_gemma.errors import GemmaError
 
 LEAST: Final = 5

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from cf_gemma.bulk.records import Record
-
     Fields = dict[str, Any] | GemmaError
     """The fields of a row, or why they can't be read."""
+
+Record = dict[str, Any]
+"""An answer, as a line of the output has it."""
 
 COLUMNS: Final = {
     **dict.fromkeys(("id",), "string"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from cf_gemma import AsyncGemma
 from cf_gemma.bulk.errors import BulkError, OutputBroken, OutputExists, QueueHoldsRows
 from cf_gemma.bulk.estimate import Estimate, estimate
 from cf_gemma.bulk.forms import FORMS, form_of
@@ -19,7 +20,6 @@ from cf_gemma.bulk.rows import BadLines, BadRow, Rows
 from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.bulk.tally import Tally
 from cf_gemma.bulk.template import Template
-from cf_gemma.client import AsyncGemma
 from cf_gemma.request.http_request import build
 from cf_gemma.request.parameters import merged
 

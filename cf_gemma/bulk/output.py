@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from cf_gemma.bulk.records import Record
+    from cf_gemma.bulk.forms import Record
     from cf_gemma.bulk.tally import Tally
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cf_gemma.bulk.records import Record
+    from cf_gemma.bulk.forms import Record
 
 
 @dataclass(slots=True)

@@ -10,8 +10,8 @@ import typer
 from typer.core import TyperCommand
 from typing_extensions import override
 
+from cf_gemma import __version__
 from cf_gemma.cli.text import flowing
-from cf_gemma.version import __version__
 
 SUMMARIES: Final = {
     "ask": "Asks one question; the answer goes to the standard output.",
@@ -26,8 +26,8 @@ SUMMARIES: Final = {
 app = typer.Typer(help="Gemma 4 on Cloudflare Workers AI.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"cf-gemma {__version__}")
         raise typer.Exit
 

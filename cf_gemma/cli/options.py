@@ -113,7 +113,7 @@ def check_credentials(account: str | None = None, token: str | None = None, *, i
 def missing_credentials(account: str | None = None, token: str | None = None) -> list[str]:
     """The variables that are not set, each with what belongs there."""
     # Here, so that a command's help doesn't load the client.
-    from cf_gemma.settings import ACCOUNT_VARIABLES, TOKEN_VARIABLES
+    from cf_gemma.settings.defaults import ACCOUNT_VARIABLES, TOKEN_VARIABLES
 
     needed = (
         (account, ACCOUNT_VARIABLES, "32 hexadecimal digits, from the dashboard"),

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cf_gemma.errors import GemmaError, Resumable
 from cf_gemma.model import MODEL
-from cf_gemma.queue.flow import Pause, PollPolicy, asking, collecting, submitting
+from cf_gemma.queue.flow import Pause, PollPolicy, collect, poll, submit
 from cf_gemma.queue.handle import BatchHandle, BatchPart, BatchResult, BatchStatus
 from cf_gemma.queue.requests import Item, Part, items, parts
 from cf_gemma.request.parameters import merged
-from cf_gemma.settings import QUEUE_TIMEOUT
+from cf_gemma.settings.defaults import QUEUE_TIMEOUT
 from cf_gemma.transport import waits
 from cf_gemma.transport.flow import drive, now
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cf_gemma.queue.requests import BatchRequest
     from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.request.parameters import Options
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
 
     Messages = str | Sequence[Mapping[str, Any]] | None
 
@@ -47,16 +47,16 @@ class _Queue:
         return parts(self._settings, merged(self._options, options), batch)
 
     def _submission(self, cut: Sequence[Part], options: Mapping[str, Any]) -> QueueFlow[BatchHandle]:
-        return submitting(cut, self._model(options))
+        return submit(cut, self._model(options))
 
     def _question(self, batch: Resumable | str) -> QueueFlow[BatchStatus]:
-        return asking(self._settings, BatchHandle.of(batch, self._model({})))
+        return poll(self._settings, BatchHandle.of(batch, self._model({})))
 
     def _collection(
         self, batch: Resumable | str, timeout: float | None, clock: Callable[[], float]
     ) -> QueueFlow[list[BatchResult]]:
         handle = BatchHandle.of(batch, self._model({}))
-        return collecting(self._settings, handle, timeout=timeout, policy=self.policy, clock=clock)
+        return collect(self._settings, handle, timeout=timeout, policy=self.policy, clock=clock)
 
     def _model(self, options: Mapping[str, Any]) -> str:
         return options.get("model") or self._options.get("model", MODEL)

@@ -16,15 +16,15 @@ from cf_gemma.errors import (
 )
 from cf_gemma.queue.handle import BatchHandle, BatchPart, BatchResult, BatchStatus
 from cf_gemma.queue.replies import Answered, accepted, answered, results
-from cf_gemma.queue.requests import poll
+from cf_gemma.queue.requests import poll_request
 from cf_gemma.request.http_request import HttpRequest
-from cf_gemma.transport.retry import untouched
+from cf_gemma.transport.retry import never_processed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cf_gemma.queue.requests import Part
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
 
 T = TypeVar("T")
 
@@ -46,9 +46,9 @@ class PollPolicy:
     longest: float = 30.0
     """Seconds."""
 
-    def pause(self, asked: int) -> float:
+    def pause(self, polls: int) -> float:
         """Seconds to wait after so many questions, from 1."""
-        return min(self.first * self.growth ** min(asked - 1, 50), self.longest)
+        return min(self.first * self.growth ** min(polls - 1, 50), self.longest)
 
 
 _DOUBT: Final = "the queue may have taken that part all the same, so it was not sent again: it would be paid for twice"
@@ -57,7 +57,7 @@ QueueFlow = Generator[HttpRequest | Pause, dict[str, Any] | GemmaError | None, T
 """Yields what to post or how long to wait, is sent what came back, and returns the result."""
 
 
-def submitting(parts: Sequence[Part], model: str) -> QueueFlow[BatchHandle]:
+def submit(parts: Sequence[Part], model: str) -> QueueFlow[BatchHandle]:
     """Hands the parts over, one after the other.
 
     Raises BatchInterrupted, with a handle to what was handed over, when a part after the first can't be, or when nobody
@@ -66,30 +66,30 @@ def submitting(parts: Sequence[Part], model: str) -> QueueFlow[BatchHandle]:
     done: list[BatchPart] = []
     for part in parts:
         try:
-            reply = _told((yield part.request))
+            reply = _reply_or_raise((yield part.request))
             done.append(BatchPart(accepted(reply), part.references))
         except GemmaError as error:
             # An answer that is no receipt came from somebody who may have taken the part.
-            doubtful = isinstance(error, ProtocolError) or (error.retryable and not untouched(error))
+            doubtful = isinstance(error, ProtocolError) or (error.retryable and not never_processed(error))
             if not (done or doubtful):
                 raise
-            told = f"{len(done)} of {len(parts)} parts of the batch were handed over, and then: {error}"
-            interrupted = BatchInterrupted(f"{told}; {_DOUBT}" if doubtful else told)
+            problem = f"{len(done)} of {len(parts)} parts of the batch were handed over, and then: {error}"
+            interrupted = BatchInterrupted(f"{problem}; {_DOUBT}" if doubtful else problem)
             interrupted.handle = BatchHandle(tuple(done), model) if done else None
             raise interrupted from error
     return BatchHandle(tuple(done), model)
 
 
-def asking(settings: Settings, handle: BatchHandle) -> QueueFlow[BatchStatus]:
+def poll(settings: Settings, handle: BatchHandle) -> QueueFlow[BatchStatus]:
     """Asks once after each part."""
     states: list[str] = []
     for part in handle.parts:
-        reply = yield poll(settings, part.request_id, handle.model)
-        states.append(answered(_told(reply)).state)
+        reply = yield poll_request(settings, part.request_id, handle.model)
+        states.append(answered(_reply_or_raise(reply)).state)
     return BatchStatus(tuple(states))
 
 
-def collecting(
+def collect(
     settings: Settings,
     handle: BatchHandle,
     *,
@@ -102,25 +102,25 @@ def collecting(
     Trouble that may pass counts as "not yet". Raises RequestTimeout, or the trouble, once `timeout` seconds have.
     """
     begin = clock()
-    found: list[BatchResult] = []
+    collected: list[BatchResult] = []
     for part in handle.parts:
-        asked = 0
+        polls = 0
         while True:
-            asked += 1
+            polls += 1
             try:
-                said, trouble = _heard((yield poll(settings, part.request_id, handle.model)))
+                answer, trouble = _answer_or_error((yield poll_request(settings, part.request_id, handle.model)))
             except GemmaError as error:
-                found += _lost(handle, part, error)
+                collected += _lost(handle, part, error)
                 break
-            if said.state == "done":
-                found += results(part, said.responses)
+            if answer.state == "done":
+                collected += results(part, answer.responses)
                 break
             left = None if timeout is None else timeout - (clock() - begin)
             if left is not None and left <= 0:
-                raise trouble or RequestTimeout(f"the batch is not done yet ({said.state}); wait for it again later")
-            pause = policy.pause(asked)
+                raise trouble or RequestTimeout(f"the batch is not done yet ({answer.state}); wait for it again later")
+            pause = policy.pause(polls)
             yield Pause(pause if left is None else min(pause, left))
-    return found
+    return collected
 
 
 def _lost(handle: BatchHandle, part: BatchPart, error: GemmaError) -> list[BatchResult]:
@@ -131,13 +131,13 @@ def _lost(handle: BatchHandle, part: BatchPart, error: GemmaError) -> list[Batch
     return [BatchResult(reference, error) for reference in part.references]
 
 
-def _heard(reply: dict[str, Any] | GemmaError | None) -> tuple[Answered, GemmaError | None]:
+def _answer_or_error(reply: dict[str, Any] | GemmaError | None) -> tuple[Answered, GemmaError | None]:
     if isinstance(reply, GemmaError) and reply.retryable:
         return Answered("unknown", []), reply
-    return answered(_told(reply)), None
+    return answered(_reply_or_raise(reply)), None
 
 
-def _told(reply: dict[str, Any] | GemmaError | None) -> dict[str, Any]:
+def _reply_or_raise(reply: dict[str, Any] | GemmaError | None) -> dict[str, Any]:
     if isinstance(reply, GemmaError):
         raise reply
     if reply is None:

@@ -47,9 +47,9 @@ class BatchHandle:
     def from_json(cls, text: str) -> Self:
         """The handle that `to_json` wrote. Raises InvalidRequest for anything else."""
         try:
-            given = as_object(from_json(text))
-            parts = cast("list[dict[str, Any]]", (given or {})["parts"])
-            return cls(tuple(_part(part) for part in parts), str((given or {})["model"]))
+            fields = as_object(from_json(text))
+            parts = cast("list[dict[str, Any]]", (fields or {})["parts"])
+            return cls(tuple(_part(part) for part in parts), str((fields or {})["model"]))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InvalidRequest("not a batch handle: pass what BatchHandle.to_json() wrote, or a request id") from None
 
@@ -102,6 +102,6 @@ class BatchResult:
         return self.outcome if isinstance(self.outcome, GemmaError) else None
 
 
-def _part(given: dict[str, Any]) -> BatchPart:
-    references: Sequence[str] | None = given["references"]
-    return BatchPart(str(given["request_id"]), None if references is None else tuple(map(str, references)))
+def _part(fields: dict[str, Any]) -> BatchPart:
+    references: Sequence[str] | None = fields["references"]
+    return BatchPart(str(fields["request_id"]), None if references is None else tuple(map(str, references)))

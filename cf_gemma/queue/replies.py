@@ -83,17 +83,17 @@ def _reference(part: BatchPart, response: dict[str, Any], place: int) -> str:
 def _outcome(response: dict[str, Any]) -> Completion | GemmaError:
     if is_error(response):
         return api_error(response, {})
-    found = {name: value for name, value in response.items() if name not in _OF_THE_ITEM}
+    fields = {name: value for name, value in response.items() if name not in _OF_THE_ITEM}
     # The answer is in `result`, `result.result`, or right here as a `response`.
     for name in ("result", "result", "response"):
-        found = as_object(found.get(name)) or found
-        if is_error(found):
-            return api_error(found, {})
-    if not (found.get("choices") or found.keys() & {"response", "tool_calls"}):
+        fields = as_object(fields.get(name)) or fields
+        if is_error(fields):
+            return api_error(fields, {})
+    if not (fields.get("choices") or fields.keys() & {"response", "tool_calls"}):
         return ProtocolError("the queue's result has neither choices nor a response")
     answer = AnswerBuilder()
     try:
-        answer.add(found, [])
+        answer.add(fields, [])
     except ProtocolError as error:
         return error
     return answer.completion()

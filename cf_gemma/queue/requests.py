@@ -16,7 +16,7 @@ from cf_gemma.request.parameters import merged
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
 
     BatchRequest = str | Sequence[Mapping[str, Any]] | Mapping[str, Any]
     """One item: a text, a list of messages, or a dict of `messages` (or `prompt`), options and `external_reference`."""
@@ -53,13 +53,13 @@ def items(requests: Sequence[BatchRequest]) -> list[Item]:
     """The items of a batch. Raises InvalidRequest, with the place, for one that isn't one."""
     if isinstance(requests, str) or not requests:
         raise InvalidRequest("requests must be a list of one request or more")
-    found = [_item(request, place) for place, request in enumerate(requests)]
+    checked = [_item(request, place) for place, request in enumerate(requests)]
     seen: set[str] = set()
-    for place, item in enumerate(found):
+    for place, item in enumerate(checked):
         if item.reference in seen:
             raise InvalidRequest(f"requests[{place}]: external_reference {item.reference!r} is taken already")
         seen.add(item.reference)
-    return found
+    return checked
 
 
 def parts(settings: Settings, parameters: Mapping[str, Any], batch: Sequence[Item]) -> list[Part]:
@@ -76,18 +76,18 @@ def parts(settings: Settings, parameters: Mapping[str, Any], batch: Sequence[Ite
     """
     settings = _of_run(settings)
     built = [_built(settings, parameters, item, place) for place, item in enumerate(batch)]
-    found: list[Part] = []
+    made: list[Part] = []
     start = 0
     for end in _ends([len(request.body) for request in built]):
         body = _HEAD + b",".join(request.body for request in built[start:end]) + _TAIL
         references = tuple(item.reference for item in batch[start:end])
         # Handed over twice, it would be paid for twice.
-        found.append(Part(references, replace(_queued(built[start], body), repeatable=False)))
+        made.append(Part(references, replace(_queued(built[start], body), idempotent=False)))
         start = end
-    return found
+    return made
 
 
-def poll(settings: Settings, request_id: str, model: str = MODEL) -> HttpRequest:
+def poll_request(settings: Settings, request_id: str, model: str = MODEL) -> HttpRequest:
     """The question after a part."""
     settings = _of_run(settings)
     question = HttpRequest(settings.url(model), settings.headers, b"", stream=False)
@@ -95,10 +95,10 @@ def poll(settings: Settings, request_id: str, model: str = MODEL) -> HttpRequest
 
 
 def _item(request: BatchRequest, place: int) -> Item:
-    given = as_object(request)
-    if given is None:
+    fields = as_object(request)
+    if fields is None:
         return Item(str(place), cast("str | Sequence[Mapping[str, Any]]", request), None, {})
-    options = dict(given)
+    options = dict(fields)
     messages, prompt = options.pop("messages", None), options.pop("prompt", None)
     reference = options.pop("external_reference", None)
     if reference is not None and not isinstance(reference, str):

@@ -55,11 +55,11 @@ class Closing:
     def bare(self, completion: Completion) -> Completion:
         """The answer with the object alone as its text, where that is in it."""
         choice = completion.choices[0]
-        found = None if choice.calls else self.object_in(choice.text)
+        json_text = None if choice.calls else self.object_in(choice.text)
         return (
             completion
-            if found is None
-            else replace(completion, choices=(replace(choice, text=found), *completion.choices[1:]))
+            if json_text is None
+            else replace(completion, choices=(replace(choice, text=json_text), *completion.choices[1:]))
         )
 
     def last_messages(self, text: str) -> list[Mapping[str, Any]]:

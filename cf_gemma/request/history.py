@@ -68,12 +68,12 @@ def json_object(arguments: object) -> str:
         return "{}"
     text = arguments if isinstance(arguments, str) else _encoded(arguments)
     try:
-        found: object = from_json(text, allow_inf_nan=False)
+        value: object = from_json(text, allow_inf_nan=False)
     except ValueError:
-        found = text
-    if isinstance(found, dict):
+        value = text
+    if isinstance(value, dict):
         return text
-    return "{}" if found is None else to_json({"invalid": text}).decode()
+    return "{}" if value is None else to_json({"invalid": text}).decode()
 
 
 def _encoded(arguments: object) -> str:

@@ -9,18 +9,19 @@ from pydantic_core import from_json, to_json
 
 from cf_gemma.errors import InvalidRequest
 from cf_gemma.jsonobject import as_object
-from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
+from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL, estimate_request, estimate_tokens
 from cf_gemma.request.bill import FREE, Bill
 from cf_gemma.request.closing import Closing
 from cf_gemma.request.messages import wire_messages
 from cf_gemma.request.parameters import LIMITS
 from cf_gemma.request.schema_prompt import set_schema
 from cf_gemma.request.tools import forced_name, set_tools
-from cf_gemma.settings import Settings, affinity_header, checked_headers
-from cf_gemma.tokens import estimate, estimate_request
+from cf_gemma.settings.headers import affinity_header, checked_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from cf_gemma.settings.resolved import Settings
 
 LONG_ANSWER: Final = 2_048
 """Tokens. A longer answer may outlive the service's time limit of 120 to 240 s, unless it is streamed."""
@@ -63,7 +64,7 @@ class HttpRequest:
     """Whether log probabilities were asked for, which make an answer large."""
     tools: Mapping[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"], repr=False)
     """The tools that may be called: by name, the JSON schema of the parameters."""
-    repeatable: bool = True
+    idempotent: bool = True
     """Whether it may be sent again when nobody knows if the service acted on it."""
     left_out: tuple[str, ...] = ()
     """A line for each thing in the conversation's past that the model doesn't take, and that isn't sent."""
@@ -76,7 +77,9 @@ class HttpRequest:
     def prompt_tokens(self) -> int:
         """About how many tokens the prompt has, tools and pictures included."""
         body: dict[str, Any] = from_json(self.body)
-        return estimate(body.get("prompt", "")) + estimate_request(body.get("messages", ()), body.get("tools", ()))
+        return estimate_tokens(body.get("prompt", "")) + estimate_request(
+            body.get("messages", ()), body.get("tools", ())
+        )
 
     @property
     def retried_by_gateway(self) -> bool:
@@ -198,10 +201,10 @@ def _set_response_format(body: dict[str, Any]) -> None:
     wanted = body.get("response_format")
     if not wanted or wanted.get("type") != "json_schema":
         return
-    given = as_object(wanted.get("json_schema"))
-    if given is None:
+    wrapper = as_object(wanted.get("json_schema"))
+    if wrapper is None:
         raise InvalidRequest('response_format must be {"type": "json_schema", "json_schema": {"name": …, "schema": …}}')
-    wrapped = given if "schema" in given else {"name": given.get("title"), "schema": given}
+    wrapped = wrapper if "schema" in wrapper else {"name": wrapper.get("title"), "schema": wrapper}
     body["response_format"] = {**wanted, "json_schema": {**wrapped, "name": wrapped.get("name") or "answer"}}
 
 
@@ -239,8 +242,8 @@ def _streams(settings: Settings, body: dict[str, Any]) -> bool:
 
 
 def _choices(body: dict[str, Any]) -> int:
-    asked = body.get("n")
-    return asked if isinstance(asked, int) else 1
+    count = body.get("n")
+    return count if isinstance(count, int) else 1
 
 
 def _limit(body: dict[str, Any]) -> int | None:

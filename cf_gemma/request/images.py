@@ -132,16 +132,16 @@ class _Ready(NamedTuple):
 @lru_cache(maxsize=1_024)
 def _ready(source: _Source) -> _Ready | None:
     """None for what has to be made anew. It is never what goes out: two texts of one hash don't become each other."""
-    given = source.take()
-    text, begin = _base64(given)
+    content = source.take()
+    text, begin = _base64(content)
     info = _info(text, begin, None)
-    return _Ready(info.mime_type, begin) if text is given and _fits(_size(text, begin), info) else None
+    return _Ready(info.mime_type, begin) if text is content and _fits(_size(text, begin), info) else None
 
 
 @lru_cache(maxsize=32)
 def _made(source: _Source) -> str:
-    given = source.take()
-    return _of_bytes(given, None) if isinstance(given, bytes) else _of_text(given, None)
+    content = source.take()
+    return _of_bytes(content, None) if isinstance(content, bytes) else _of_text(content, None)
 
 
 def sniff(data: bytes) -> ImageInfo | None:
@@ -190,8 +190,8 @@ def _info(text: str, begin: int, declared: str | None) -> ImageInfo:
 
 def _acceptable(info: ImageInfo | None, declared: str | None) -> ImageInfo:
     if info is None:
-        told = f" ({declared})" if declared else ""
-        raise UnsupportedContent(f"the image{told} is not a PNG, JPEG, WebP or GIF; convert it first")
+        label = f" ({declared})" if declared else ""
+        raise UnsupportedContent(f"the image{label} is not a PNG, JPEG, WebP or GIF; convert it first")
     if min(info.width, info.height) < IMAGE_SHORTEST_SIDE:
         raise UnsupportedContent(
             f"the image is {info.width} x {info.height} px; the service takes {IMAGE_SHORTEST_SIDE} px a side and more"
@@ -235,22 +235,22 @@ def _is_straight(text: str, begin: int) -> bool:
 
 def _scaled(data: bytes, info: ImageInfo) -> str:
     """The image as the URL of a JPEG within the limits, transparency on white."""
-    told = f"the image ({info.mime_type}, {info.width} x {info.height} px, {len(data):,} bytes)"
+    label = f"the image ({info.mime_type}, {info.width} x {info.height} px, {len(data):,} bytes)"
     if info.width * info.height > PIXEL_LIMIT or len(data) > SOURCE_LIMIT:
-        raise UnsupportedContent(f"{told} is too large to be scaled down here")
+        raise UnsupportedContent(f"{label} is too large to be scaled down here")
     try:
         from PIL import Image
     except ImportError:
         raise UnsupportedContent(
-            f"{told} must be a PNG, JPEG or WebP of at most {IMAGE_LONGEST_SIDE} px a side and {IMAGE_BYTES:,} bytes: "
+            f"{label} must be a PNG, JPEG or WebP of at most {IMAGE_LONGEST_SIDE} px a side and {IMAGE_BYTES:,} bytes: "
             'scale it down, or have it done with pip install "cf-gemma[vision]"'
         ) from None
     try:
         image = _upright(data, info.mime_type.removeprefix("image/").upper())
     except Exception:  # noqa: BLE001 - no document says what Pillow raises for damaged images; struct.error, for one
-        raise UnsupportedContent(f"{told} can't be read: it is damaged or cut off") from None
+        raise UnsupportedContent(f"{label} can't be read: it is damaged or cut off") from None
     if min(image.size) < IMAGE_SHORTEST_SIDE:
-        raise UnsupportedContent(f"{told} is too narrow to be scaled down to {IMAGE_LONGEST_SIDE} px")
+        raise UnsupportedContent(f"{label} is too narrow to be scaled down to {IMAGE_LONGEST_SIDE} px")
     canvas = Image.new("RGB", image.size, "white")
     canvas.paste(image, mask=image)
     for quality in (85, 70, 50):

@@ -59,11 +59,11 @@ def kinds_of(types: object) -> list[str]:
 
 def _each(tables: Sequence[Mapping[str, Any]]) -> Schema:
     """Tables of schemas by name; under a name that several have, all are to be met."""
-    found: dict[str, list[Any]] = {}
+    by_name: dict[str, list[Any]] = {}
     for table in tables:
         for name, schema in table.items():
-            found.setdefault(name, []).append(schema)
-    return {name: schemas[0] if len(schemas) == 1 else {"allOf": schemas} for name, schemas in found.items()}
+            by_name.setdefault(name, []).append(schema)
+    return {name: schemas[0] if len(schemas) == 1 else {"allOf": schemas} for name, schemas in by_name.items()}
 
 
 def _common_types(types: Sequence[object]) -> object:

@@ -51,7 +51,7 @@ def wire_messages(
     listed = _listed(messages)
     newest = newest_places(listed)
     missing: list[str] = []
-    given = [
+    original = [
         dict(message)
         if _is_plain(message)
         else _turn(message, f"messages[{place}]", missing if _is_past(message, place, newest) else None)
@@ -61,7 +61,7 @@ def wire_messages(
         left_out += missing
     turns: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
-    for turn in answered(given):
+    for turn in answered(original):
         if turn["role"] != "tool" and images:
             turns.append(_images_turn(images))
             images = []
@@ -149,8 +149,8 @@ def _parts(parts: list[Any], role: str, place: str, left_out: list[str] | None) 
     if role == "user" and not parts:
         raise InvalidRequest(f"{place}: content must not be an empty list")
     joined: list[dict[str, Any]] = []
-    for index, given in enumerate(parts):
-        part = _part_or_line(given, role, f"{place}.content[{index}]", left_out)
+    for index, original in enumerate(parts):
+        part = _part_or_line(original, role, f"{place}.content[{index}]", left_out)
         if part is None:
             continue
         if part["type"] == "text" and joined and joined[-1]["type"] == "text":
@@ -165,34 +165,34 @@ def _parts(parts: list[Any], role: str, place: str, left_out: list[str] | None) 
     return joined
 
 
-def _part_or_line(given: object, role: str, place: str, left_out: list[str] | None) -> dict[str, Any] | None:
+def _part_or_line(original: object, role: str, place: str, left_out: list[str] | None) -> dict[str, Any] | None:
     """The part, or where something of the past can't be sent a line that says so."""
     try:
-        return _part(given, role, place)
+        return _part(original, role, place)
     except UnsupportedContent as error:
         if left_out is None:
             raise
-        if (text := _text_within(given)) is not None:
+        if (text := _text_within(original)) is not None:
             return {"type": "text", "text": text}
         left_out.append(error.message)
         what = error.message.removeprefix(f"{place}: ").partition(f": {_TAKES}")[0].partition(";")[0]
-        return None if role == "assistant" else {"type": "text", "text": f"[left out: {what}{_address(given)}]"}
+        return None if role == "assistant" else {"type": "text", "text": f"[left out: {what}{_address(original)}]"}
 
 
-def _address(given: object) -> str:
+def _address(original: object) -> str:
     """Where on the web a part is, which says more than that it was left out."""
-    part = as_object(given) or {}
+    part = as_object(original) or {}
     urls = (
         url for name in ("url", "image_url") for url in (part.get(name), (as_object(part.get(name)) or {}).get("url"))
     )
     return next((f", {url}" for url in urls if isinstance(url, str) and url.startswith(("http://", "https://"))), "")
 
 
-def _text_within(given: object) -> str | None:
+def _text_within(original: object) -> str | None:
     """The text of a part that is some: a bare one, or a text file as a `data:` URL."""
-    if isinstance(given, str):
-        return given
-    file = as_object((as_object(given) or {}).get("file")) or {}
+    if isinstance(original, str):
+        return original
+    file = as_object((as_object(original) or {}).get("file")) or {}
     head, _, data = str(file.get("file_data")).partition(",")
     if not (_TEXT_FILE.match(head) and head.endswith(";base64")):
         return None
@@ -203,8 +203,8 @@ def _text_within(given: object) -> str | None:
     return f"{file['filename']}:\n{text}" if isinstance(file.get("filename"), str) else text
 
 
-def _part(given: object, role: str, place: str) -> dict[str, Any]:
-    part = as_object(given) or {}
+def _part(original: object, role: str, place: str) -> dict[str, Any]:
+    part = as_object(original) or {}
     kind = str(part.get("type"))
     if kind == "text" and isinstance(part.get("text"), str):
         return {"type": "text", "text": part["text"]}

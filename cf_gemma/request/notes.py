@@ -38,8 +38,8 @@ _HIDDEN_NAMES: Final = ("description", "type", "properties", "required", "nullab
 def notes(schema: Schema) -> list[str]:
     """What the template leaves out of a field with this schema. A `default` of null says nothing of its own."""
     kinds = kinds_of(schema.get("type"))
-    said = [_of_keyword(name, value, kinds) for name, value in schema.items() if name not in _PRINTED]
-    return [note for note in (_of_kinds(schema, kinds), *said, _of_other_fields(schema), _of_names(schema)) if note]
+    keywords = [_of_keyword(name, value, kinds) for name, value in schema.items() if name not in _PRINTED]
+    return [note for note in (_of_kinds(schema, kinds), *keywords, _of_other_fields(schema), _of_names(schema)) if note]
 
 
 def phrase(schema: Any) -> str:
@@ -63,8 +63,8 @@ def with_notes(schema: Schema, *, names_only: bool = False) -> Schema:
 
     With `names_only`, all keywords are printed as they are, and just the names of fields may be left out.
     """
-    said = [_of_names(schema)] if names_only else notes(schema)
-    text = sentences(str(schema.get("description") or ""), *said)
+    remarks = [_of_names(schema)] if names_only else notes(schema)
+    text = sentences(str(schema.get("description") or ""), *remarks)
     rest = {name: value for name, value in schema.items() if name != "description"}
     if not names_only:
         rest = {name: value for name, value in rest.items() if name not in ("default", "examples", "deprecated")}
@@ -100,9 +100,9 @@ def _of_keyword(name: str, value: Any, kinds: list[str]) -> str:
 def _of_kinds(schema: Schema, kinds: list[str]) -> str:
     if len(kinds) < 2 or not {"anyOf", "enum"}.isdisjoint(schema):
         return ""
-    said = " or ".join(kinds) if len(kinds) < 6 else "any JSON value"
+    names = " or ".join(kinds) if len(kinds) < 6 else "any JSON value"
     fields = f"; as an object, with {as_json(schema['properties'])}" if schema.get("properties") else ""
-    return said[0].upper() + said[1:] + fields
+    return names[0].upper() + names[1:] + fields
 
 
 def _of_other_fields(schema: Schema) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, NamedTuple, TypedDict, cast, get_type_hints
 
 from cf_gemma.errors import ConfigurationError, InvalidRequest
-from cf_gemma.secrecy import secret_in
-from cf_gemma.settings import SETTING_NAMES
+from cf_gemma.settings.defaults import SETTING_NAMES
+from cf_gemma.settings.secrecy import secret_in
 
 LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
 """Two names of one limit: whoever gives one of them replaces the other."""

@@ -82,10 +82,10 @@ def readable(parameters: Schema, name: str, *, binding: bool = False, whole: boo
         raise UnreadableSchema(f"parameters must be the schema of an object, not of type {' or '.join(declared)}")
     written = writer.written({**root, "type": "object"}, place, printed="whole", fields="as words")
     text = str(written.pop("description", ""))
-    said = notes({"additionalProperties": False, **written})
+    remarks = notes({"additionalProperties": False, **written})
     if defs := writer.definitions():
         written["$defs"] = defs
-    return written, [text, *said]
+    return written, [text, *remarks]
 
 
 def _kinds_of_alternatives(schema: Schema) -> list[str]:
@@ -134,8 +134,8 @@ class _Writer:
             own["prefixItems"] = own.pop("items")
         parts = [own]
         for part in inner:
-            found, deeper = self.flat(part, place.inside(within))
-            parts.append(found)
+            resolved, deeper = self.flat(part, place.inside(within))
+            parts.append(resolved)
             within |= deeper.within
         return (merged(parts) if inner else own), place._replace(within=within)
 
@@ -229,9 +229,9 @@ class _Writer:
     def _implied(self, flat: Schema) -> list[str]:
         """The types that a schema without `type` is about."""
         if "$ref" in flat:
-            found = as_object(target(self._root, flat["$ref"], "")) or {}
-            rest = {name: value for name, value in found.items() if name not in ("$ref", "anyOf")}
-            kinds = kinds_of(found.get("type")) or self._implied(rest)
+            resolved = as_object(target(self._root, flat["$ref"], "")) or {}
+            rest = {name: value for name, value in resolved.items() if name not in ("$ref", "anyOf")}
+            kinds = kinds_of(resolved.get("type")) or self._implied(rest)
         elif "enum" in flat:
             kinds = [json_type(value) for value in flat["enum"]]
         elif "anyOf" in flat:
@@ -262,8 +262,8 @@ class _Writer:
             return rest if reference is None else {**rest, "$ref": self._exact(reference, place.at("$ref"))}
         if reference in place.within:
             raise UnreadableSchema(f"{place.path}: {reference} recurs where it can't be written out")
-        found = self._exact(target(self._root, reference, place.path), place.inside(place.within | {reference}))
-        return {"allOf": [found, rest]} if rest else found
+        resolved = self._exact(target(self._root, reference, place.path), place.inside(place.within | {reference}))
+        return {"allOf": [resolved, rest]} if rest else resolved
 
     def _count(self, place: _Place) -> None:
         self._parts += 1
@@ -309,10 +309,10 @@ def _texts(alternatives: list[Schema]) -> Schema:
 
 
 def _object(value: object, place: _Place) -> Schema:
-    found = as_object(value)
-    if found is None:
+    schema = as_object(value)
+    if schema is None:
         raise UnreadableSchema(f"{place.path} must be an object, not {json_type(value)}")
-    return found
+    return schema
 
 
 def _list(value: object, place: _Place) -> list[Any]:

@@ -14,16 +14,16 @@ def target(root: Any, reference: object, place: str) -> Any:
     """What a `$ref` such as `#/$defs/Node` points to. Raises UnreadableSchema where there is nothing."""
     if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
         raise UnreadableSchema(f"{place}: $ref must point into the schema itself, as #/$defs/… does: {reference!r}")
-    found = root
+    node = root
     for step in reference.split("/")[1:]:
         name = unquote(step).replace("~1", "/").replace("~0", "~")
-        if isinstance(found, dict) and name in found:
-            found = cast("dict[str, Any]", found)[name]
-        elif isinstance(found, list) and name.isdecimal() and int(name) < len(cast("list[Any]", found)):
-            found = cast("list[Any]", found)[int(name)]
+        if isinstance(node, dict) and name in node:
+            node = cast("dict[str, Any]", node)[name]
+        elif isinstance(node, list) and name.isdecimal() and int(name) < len(cast("list[Any]", node)):
+            node = cast("list[Any]", node)[int(name)]
         else:
             raise UnreadableSchema(f"{place}: $ref points to {reference}, where there is nothing")
-    return found
+    return node
 
 
 def name_of(reference: str) -> str:

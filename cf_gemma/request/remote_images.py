@@ -87,10 +87,10 @@ class RemoteImage:
 
         Refused when the host has any address that is not public: it would be asked in this machine's name.
         """
-        found = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in resolved]
-        if not found or not all(_is_public(address) for address in found):
+        addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in resolved]
+        if not addresses or not all(_is_public(address) for address in addresses):
             raise UnsupportedContent(f"the image's host {self.host} is not at a public address, and is not asked")
-        address = f"[{found[0]}]" if found[0].version == 6 else str(found[0])
+        address = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
         parts = urlsplit(self.url)
         return {
             "url": parts._replace(netloc=f"{address}:{self.port}", fragment="").geturl(),
@@ -129,8 +129,8 @@ def has_images(messages: object) -> bool:
 
 def addresses(messages: object) -> list[str]:
     """The web addresses of images in these messages, each once."""
-    found = (image_url["url"] for image_url in _image_urls(messages))
-    texts = (url for url in found if isinstance(url, str))
+    urls = (image_url["url"] for image_url in _image_urls(messages))
+    texts = (url for url in urls if isinstance(url, str))
     return list(dict.fromkeys(url for url in texts if url[:8].lower().startswith(("http://", "https://"))))
 
 
@@ -172,8 +172,8 @@ def _image_url(part: object) -> dict[str, Any] | None:
     fields = as_object(part) or {}
     if fields.get("type") != "image_url":
         return None
-    given = fields.get("image_url")
-    image_url = {"url": given} if isinstance(given, str) else as_object(given) or {}
+    source = fields.get("image_url")
+    image_url = {"url": source} if isinstance(source, str) else as_object(source) or {}
     return image_url if isinstance(image_url.get("url"), str | bytes) else None
 
 

@@ -63,10 +63,10 @@ def readable_tools(tools: Sequence[Any], forced: str | None = None, *, required:
 
 def forced_name(choice: object) -> str | None:
     """The function that a tool choice names; None for the other forms."""
-    given = as_object(choice) or {}
-    if given.get("type") != "function":
+    fields = as_object(choice) or {}
+    if fields.get("type") != "function":
         return None
-    name = (as_object(given.get("function")) or {}).get("name")
+    name = (as_object(fields.get("function")) or {}).get("name")
     if not isinstance(name, str):
         raise InvalidRequest('tool_choice must be {"type": "function", "function": {"name": …}}')
     return name
@@ -74,9 +74,9 @@ def forced_name(choice: object) -> str | None:
 
 def _checked(tool: Any, place: str) -> str:
     """The tool's name."""
-    given = as_object(tool) or {}
-    kind = given.get("type")
-    function = (as_object(given.get(kind)) or {}) if kind in ("function", "custom") else {}
+    fields = as_object(tool) or {}
+    kind = fields.get("type")
+    function = (as_object(fields.get(kind)) or {}) if kind in ("function", "custom") else {}
     name = function.get("name")
     if not isinstance(name, str) or not name:
         raise InvalidRequest(f'{place} must be {{"type": "function", "function": {{"name": …, "parameters": …}}}}')
@@ -105,12 +105,12 @@ def _readable(tool: dict[str, Any], place: str, forced: str | None, *, required:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _written(function: bytes, *, binding: bool, whole: bool) -> dict[str, Any]:
-    given: dict[str, Any] = from_json(function)
-    if as_object(given["parameters"]) is None:
+def _written(encoded: bytes, *, binding: bool, whole: bool) -> dict[str, Any]:
+    function: dict[str, Any] = from_json(encoded)
+    if as_object(function["parameters"]) is None:
         raise UnreadableSchema("parameters must be the JSON schema of an object")
-    parameters, said = readable(given["parameters"], given["name"], binding=binding, whole=whole)
-    text = given.get("description", "")
-    description = sentences(text, *(sentence for sentence in said if sentence not in text))
+    parameters, remarks = readable(function["parameters"], function["name"], binding=binding, whole=whole)
+    text = function.get("description", "")
+    description = sentences(text, *(sentence for sentence in remarks if sentence not in text))
     described = {"description": description} if description else {}
-    return {**given, **described, "parameters": parameters}
+    return {**function, **described, "parameters": parameters}

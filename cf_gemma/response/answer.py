@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cf_gemma.completion import Usage
     from cf_gemma.request.http_request import HttpRequest
 
-_FOUND: Final = 1_000_000
+_FIRST_IN_TEXT: Final = 1_000_000
 """An index that no server uses, from which on calls that were found in texts are numbered."""
 
 MOST_CHOICES: Final = 128
@@ -81,7 +81,7 @@ class AnswerBuilder:
         if not self._id:
             self._head(chunk)
         if not _KNOWN_TOP.issuperset(chunk):
-            self._extra.set(_told(chunk, _KNOWN_TOP))
+            self._extra.set(_unknown_fields(chunk, _KNOWN_TOP))
         choices = chunk.get("choices")
         if not choices:
             self._native(chunk, deltas)
@@ -159,7 +159,7 @@ class _ChoiceBuilder:
         self._texts = MarkerFilter(request, "text")
         self._thoughts = MarkerFilter(request, "reasoning")
         self._calls = ToolCallAssembler(index, request.tools if request is not None else None)
-        self._found = 0
+        self._in_text = 0
         """How many calls were found in texts."""
         self._closed = False
         self._logprobs, self._extra = Remarks(allowance), Remarks(allowance)
@@ -171,7 +171,7 @@ class _ChoiceBuilder:
             raise _malformed("delta", "object")
         # Some models send the same reasoning under both names; it counts once.
         if reasoning := message.get("reasoning_content") or message.get("reasoning"):
-            self._say(self._thoughts, _text(reasoning), seed, deltas)
+            self._emit(self._thoughts, _text(reasoning), seed, deltas)
         content = message.get("content")
         if content is None:
             content = entry.get("text")
@@ -180,7 +180,7 @@ class _ChoiceBuilder:
                 self._text.append(text)
                 deltas.append(TextDelta(text, self.index))
             else:
-                self._say(self._texts, text, seed, deltas)
+                self._emit(self._texts, text, seed, deltas)
         calls = message.get("tool_calls") or message.get("function_call")
         if calls:
             deltas += self._calls.feed(_entries(calls, message), seed)
@@ -205,7 +205,7 @@ class _ChoiceBuilder:
             self._take(Piece("text", reasoning), seed, deltas)
             self._extra.set({ANSWER_IN_REASONING: True})
 
-    def _say(self, source: MarkerFilter, text: str, seed: str, deltas: list[Delta]) -> None:
+    def _emit(self, source: MarkerFilter, text: str, seed: str, deltas: list[Delta]) -> None:
         for piece in source.feed(text):
             self._take(piece, seed, deltas)
 
@@ -217,8 +217,8 @@ class _ChoiceBuilder:
             self._reasoning.append(piece.text)
             deltas.append(ReasoningDelta(piece.text, self.index))
         else:
-            self._found += 1
-            deltas += self._calls.feed([_call_entry(piece, _FOUND + self._found)], seed)
+            self._in_text += 1
+            deltas += self._calls.feed([_call_entry(piece, _FIRST_IN_TEXT + self._in_text)], seed)
 
     def _remarks(self, entry: dict[str, Any], message: dict[str, Any]) -> None:
         if reason := entry.get("finish_reason"):
@@ -228,15 +228,15 @@ class _ChoiceBuilder:
         if tokens := entry.get("token_ids"):
             self._extra.add({"token_ids": tokens})
         if reason or not _USUAL_CHOICE.issuperset(entry):
-            self._extra.set(_told(entry, _KNOWN_CHOICE))
+            self._extra.set(_unknown_fields(entry, _KNOWN_CHOICE))
         if not _KNOWN_MESSAGE.issuperset(message):
-            self._extra.add(_told(message, _KNOWN_MESSAGE))
+            self._extra.add(_unknown_fields(message, _KNOWN_MESSAGE))
 
     def choice(self, usage: Usage | None, *, ended: bool) -> Choice:
         reason, extra = self.finish_reason, self._extra.fields()
         calls = self._calls.close(cut=reason == "length" or (reason is None and not ended))
         calls = judged(calls, self._request, cut_by(reason, extra, usage, self._request))
-        if calls and self._found and reason == "stop":
+        if calls and self._in_text and reason == "stop":
             reason = "tool_calls"
         if reason is None and ended:
             reason = "tool_calls" if self._calls else "stop"
@@ -290,5 +290,5 @@ def _malformed(name: str, wanted: str) -> ProtocolError:
     return ProtocolError(f"the answer's {name} is not a JSON {wanted}")
 
 
-def _told(source: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+def _unknown_fields(source: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
     return {name: value for name, value in source.items() if name not in known and value is not None}

@@ -47,13 +47,13 @@ def respelled(arguments: str, args: dict[str, Any], schema: dict[str, Any]) -> s
     text = _LAST_QUOTE.sub("", arguments)
     at = 0
     for _ in range(_RESPELLINGS):
-        if (found := _STANDS_FOR.search(text, at)) is None:
+        if (match := _STANDS_FOR.search(text, at)) is None:
             break
-        at = found.end()
-        bare = to_json(_unbent(found[1], _ANY_BUT_TEXT)).decode()
-        tried = f"{text[: found.start()]}{bare}{text[at:]}"
+        at = match.end()
+        bare = to_json(_unbent(match[1], _ANY_BUT_TEXT)).decode()
+        tried = f"{text[: match.start()]}{bare}{text[at:]}"
         if bent_back(_read(tried), schema) == args:
-            text, at = tried, found.start() + len(bare)
+            text, at = tried, match.start() + len(bare)
     return text if _read(text) == args else to_json(args).decode()
 
 

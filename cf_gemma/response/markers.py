@@ -117,15 +117,15 @@ class MarkerFilter:
             return self._take_thought(pieces, ended=ended)
         if not self._begun:
             return self._begin(pieces, ended=ended)
-        found = self._next_marker(ended=ended)
-        if found is None:
-            self._say(self._kind, len(self._held) if ended else _certain(self._held, self._at), pieces)
+        marked = self._next_marker(ended=ended)
+        if marked is None:
+            self._emit(self._kind, len(self._held) if ended else _certain(self._held, self._at), pieces)
             return False
-        self._say(self._kind, found.at, pieces)
-        self._at += len(found.marker) if found.certain else 0
-        if found.certain and found.marker in _STATES:
-            self._state = _STATES[found.marker]
-        return found.certain
+        self._emit(self._kind, marked.at, pieces)
+        self._at += len(marked.marker) if marked.certain else 0
+        if marked.certain and marked.marker in _STATES:
+            self._state = _STATES[marked.marker]
+        return marked.certain
 
     def _begin(self, pieces: list[Piece], *, ended: bool) -> bool:
         """A text that begins with `thought` and has the end of a channel later began inside of one."""
@@ -164,9 +164,9 @@ class MarkerFilter:
             self._titled = True
         end = self._held.find(_THOUGHT_END, self._at)
         if end < 0:
-            self._say("reasoning", len(self._held) if ended else _certain(self._held, self._at), pieces)
+            self._emit("reasoning", len(self._held) if ended else _certain(self._held, self._at), pieces)
             return False
-        self._say("reasoning", end, pieces)
+        self._emit("reasoning", end, pieces)
         self._at += len(_THOUGHT_END)
         self._state, self._titled = "plain", False
         return True
@@ -178,7 +178,7 @@ class MarkerFilter:
             self._awaited, self._tail = marker, self._held[self._at :][1 - len(marker) :]
         return at
 
-    def _say(self, kind: Literal["text", "reasoning"], end: int, pieces: list[Piece]) -> None:
+    def _emit(self, kind: Literal["text", "reasoning"], end: int, pieces: list[Piece]) -> None:
         if end > self._at:
             pieces.append(Piece(kind, self._held[self._at : end]))
         self._at = end

@@ -100,8 +100,8 @@ def api_error(payload: dict[str, Any] | str, headers: Mapping[str, str], status:
 def _without_id(message: str) -> tuple[str, str | None]:
     """A message without the request's id at its end, and that."""
     end = len(message.rstrip())
-    found = _UUID.fullmatch(message, max(0, end - _UUID_LENGTH), end)
-    return (message[: found.start()].rstrip(), found[1]) if found else (message, None)
+    match = _UUID.fullmatch(message, max(0, end - _UUID_LENGTH), end)
+    return (message[: match.start()].rstrip(), match[1]) if match else (message, None)
 
 
 class _Complaint(NamedTuple):
@@ -112,8 +112,8 @@ class _Complaint(NamedTuple):
 def _complaint(payload: dict[str, Any] | str) -> _Complaint:
     if isinstance(payload, str):
         return _Complaint(payload, _code(None, payload))
-    told: object = payload.get("errors") or payload.get("error") or payload
-    entries = cast("list[object]", told) if isinstance(told, list) else [told]
+    reported: object = payload.get("errors") or payload.get("error") or payload
+    entries = cast("list[object]", reported) if isinstance(reported, list) else [reported]
     complaints = [_entry(entry) for entry in entries]
     # Several errors: the first whose code means something decides, all of them are told.
     known = next((one.code for one in complaints if one.code in CODES), None)

@@ -23,46 +23,46 @@ def deltas(
 
     Raises ApiError for every shape in which the service says no, and ProtocolError for what isn't an answer at all.
     """
-    found = checked(status, headers, body, heaviest)
-    result = as_object(found.get("result", found))
+    payload = checked(status, headers, body, heaviest)
+    result = as_object(payload.get("result", payload))
     if result is None or not (result.get("choices") or result.keys() & {"response", "tool_calls"}):
         raise ProtocolError(
             f"the answer has neither choices nor a response: {excerpt(body)}",
             status=status,
             request_id=request_id(headers),
         )
-    said: list[Delta] = []
+    deltas: list[Delta] = []
     try:
-        answer.add(result, said)
-        answer.close(said)
+        answer.add(result, deltas)
+        answer.close(deltas)
     except ProtocolError as error:
         error.partial = answer.completion(ended=False) if answer.begun else None
         raise
-    yield from said
+    yield from deltas
 
 
 def checked(status: int, headers: Mapping[str, str], body: bytes, heaviest: int = HEAVIEST) -> dict[str, Any]:
     """The JSON object of a response. Raises ApiError when it says no, and ProtocolError when it isn't one."""
     if status >= 300:
         raise api_error(lenient(body), headers, status)
-    found = decoded(body, headers, heaviest)
-    if is_error(found):
-        raise api_error(found, headers, status)
-    return found
+    payload = decoded(body, headers, heaviest)
+    if is_error(payload):
+        raise api_error(payload, headers, status)
+    return payload
 
 
 def decoded(data: bytes, headers: Mapping[str, str], heaviest: int = HEAVIEST) -> dict[str, Any]:
     """A JSON object, or ProtocolError with an excerpt. Bytes that aren't UTF-8 become U+FFFD."""
     try:
-        payload = parsed(data, heaviest)
+        value = parsed(data, heaviest)
     except TooHeavy as error:
         raise ResponseTooLarge(f"the answer has too many values: {error}", request_id=request_id(headers)) from None
     except ValueError:
         try:
-            payload = parsed(data.decode(errors="replace"), heaviest)
+            value = parsed(data.decode(errors="replace"), heaviest)
         except ValueError:
-            payload = None
-    if (found := as_object(payload)) is not None:
-        return found
+            value = None
+    if (payload := as_object(value)) is not None:
+        return payload
     kind = headers.get("content-type") or "no content type"
     raise ProtocolError(f"not a JSON object ({kind}): {excerpt(data)}", request_id=request_id(headers))

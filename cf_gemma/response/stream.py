@@ -136,7 +136,7 @@ class Streamed:
             self._answer.add(chunk, deltas)
         except ProtocolError as error:
             trouble = trouble or error
-        if len(deltas) > before or (trouble is None and _says_something(chunk)):
+        if len(deltas) > before or (trouble is None and _has_content(chunk)):
             self.progress += 1
         if trouble is not None:
             raise trouble
@@ -179,12 +179,12 @@ def _before(error: GemmaError, deltas: list[Delta]) -> Iterator[Delta]:
     raise error
 
 
-def _says_something(chunk: dict[str, Any]) -> bool:
+def _has_content(chunk: dict[str, Any]) -> bool:
     """Whether a chunk that gives no delta says something all the same: usage, token ids, a field yet unknown."""
-    told: list[object] = [chunk.get("usage")]
+    values: list[object] = [chunk.get("usage")]
     for choice in chunk.get("choices") or ():
         fields = as_object(choice) or {}
         delta = as_object(fields.get("delta")) or {}
-        told += [value for name, value in fields.items() if name not in ("index", "delta")]
-        told += [value for name, value in delta.items() if name != "role"]
-    return any(told)
+        values += [value for name, value in fields.items() if name not in ("index", "delta")]
+        values += [value for name, value in delta.items() if name != "role"]
+    return any(values)

@@ -50,8 +50,8 @@ class ToolCallAssembler:
         `answer_id` seeds the ids that the wire left out.
         """
         for place, entry in enumerate(pieces):
-            if (found := as_object(entry)) is not None:
-                piece = _Piece(found, place)
+            if (fields := as_object(entry)) is not None:
+                piece = _Piece(fields, place)
                 if (call := self._call(piece)) is not None:
                     yield from self._advance(call, piece, answer_id)
 
@@ -164,8 +164,8 @@ class _Arguments:
 
     def _ends(self, new: str) -> bool:
         """Whether the first object or array ends within this."""
-        for found in _MARKS.finditer(new):
-            mark = found[0]
+        for match in _MARKS.finditer(new):
+            mark = match[0]
             if mark == "\\":  # what it stands before is yet to come
                 self._new.append(mark)
             elif mark == '"':

@@ -62,13 +62,13 @@ class UsageMeter:
     def usage(self) -> Usage | None:
         """The whole answer's usage so far; None when none was reported."""
         if self._total is None:
-            return self._told()
+            return self._of_chunks()
         total = _usage(dict(_counts(self._total)))
-        if total.neurons is None and (told := self._told()):
-            return replace(total, neurons=told.neurons)
+        if total.neurons is None and (chunks := self._of_chunks()):
+            return replace(total, neurons=chunks.neurons)
         return total
 
-    def _told(self) -> Usage | None:
+    def _of_chunks(self) -> Usage | None:
         """What the chunks with choices report together."""
         self._read()
         if not self._reported:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
     from cf_gemma.request.remote_images import RemoteImage
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
     from cf_gemma.transport.flow import Send
     from cf_gemma.transport.lanes import Lanes
     from cf_gemma.transport.pools import AsyncPool
@@ -38,7 +38,7 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
         if http_client is None:
             certificates()  # here, where no event loop waits for them
         super().__init__(settings)
-        self._given = http_client
+        self._http_client = http_client
 
     async def fetch(self, url: str) -> bytes:
         """An image on the web. Raises UnsupportedContent for one that may not be asked for, or isn't there."""
@@ -59,9 +59,9 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
 
     @override
     async def _post(self, send: Send) -> AsyncHttpExchange:
-        if self._given is not None:
-            message = self._messages.post_through(self._given, send.request)
-            return AsyncHttpExchange(send, self._settings, await self._sent(self._given, message), _nothing)
+        if self._http_client is not None:
+            message = self._messages.post_through(self._http_client, send.request)
+            return AsyncHttpExchange(send, self._settings, await self._sent(self._http_client, message), _nothing)
         message = self._messages.post(send.request)
         pool, lane = await self._place(send.left)
         try:
@@ -87,8 +87,8 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
 
     @override
     async def _download(self, image: RemoteImage, message: httpx.Request) -> None:
-        if self._given is not None:
-            await self._get(self._given, image, message)
+        if self._http_client is not None:
+            await self._get(self._http_client, image, message)
             return
         pool, lane = await self._place(image.left(time.monotonic()))
         try:

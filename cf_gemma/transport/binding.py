@@ -26,7 +26,7 @@ from cf_gemma.transport.exchanges import AsyncExchange
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
     from cf_gemma.transport.exchanges import Receive
     from cf_gemma.transport.flow import Send
 
@@ -103,7 +103,7 @@ class BindingExchange(AsyncExchange):
         self._response = response
         self._reader = response.body.getReader() if response.body else None
         self._next = self._piece
-        self._asked: float | None = None
+        self._sent_at: float | None = None
         self._silent = False
         self._timer: asyncio.TimerHandle | None = None
         self._watch()
@@ -138,7 +138,7 @@ class BindingExchange(AsyncExchange):
         limit = self._settings.timeout
         if limit is None or self._reader is None:
             return
-        waited = 0.0 if self._asked is None else time.monotonic() - self._asked
+        waited = 0.0 if self._sent_at is None else time.monotonic() - self._sent_at
         if waited < limit:
             self._timer = asyncio.get_running_loop().call_later(limit - waited, self._watch)
         else:
@@ -153,9 +153,9 @@ class BindingExchange(AsyncExchange):
     async def _piece(self) -> bytes:
         if self._reader is None:
             raise StopAsyncIteration
-        self._asked = time.monotonic()
+        self._sent_at = time.monotonic()
         piece = await self._reader.read()
-        self._asked = None
+        self._sent_at = None
         if self._silent:
             raise TimeoutError
         if piece.done:

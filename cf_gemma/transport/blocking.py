@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cf_gemma.completion import Completion, Delta
     from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.request.remote_images import RemoteImage
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
     from cf_gemma.transport.flow import Send
     from cf_gemma.transport.lanes import Lanes
     from cf_gemma.transport.pools import SyncPool
@@ -41,7 +41,7 @@ class SyncTransport(HttpCalls[SyncExchange]):
         http_client: httpx.Client | None = None,
     ) -> None:
         super().__init__(settings)
-        self._given = http_client
+        self._http_client = http_client
         self._trace = headers_within(settings.timeout)
 
     def complete(self, request: HttpRequest) -> Completion:
@@ -72,9 +72,9 @@ class SyncTransport(HttpCalls[SyncExchange]):
 
     @override
     async def _post(self, send: Send) -> SyncExchange:
-        if self._given is not None:
-            message = self._messages.post_through(self._given, send.request)
-            return SyncExchange(send, self._settings, self._sent(self._given, message), _nothing)
+        if self._http_client is not None:
+            message = self._messages.post_through(self._http_client, send.request)
+            return SyncExchange(send, self._settings, self._sent(self._http_client, message), _nothing)
         message = self._messages.post(send.request)
         pool, lane = self._place(send.left)
         try:
@@ -103,8 +103,8 @@ class SyncTransport(HttpCalls[SyncExchange]):
 
     @override
     async def _download(self, image: RemoteImage, message: httpx.Request) -> None:
-        if self._given is not None:
-            self._get(self._given, image, message)
+        if self._http_client is not None:
+            self._get(self._http_client, image, message)
             return
         pool, lane = self._place(image.left(time.monotonic()))
         try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from cf_gemma.request.http_request import HttpRequest
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
     from cf_gemma.transport.exchanges import Receive
     from cf_gemma.transport.flow import Flow
 

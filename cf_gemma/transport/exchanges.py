@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from cf_gemma.response.reception import Reception
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
     from cf_gemma.transport.flow import Send
     from cf_gemma.transport.reading import Items
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cf_gemma.request.remote_images import RemoteImage
     from cf_gemma.response.readers import Reader
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
 
 _BEFORE_SENDING: Final = (httpx.PoolTimeout, httpx.ConnectTimeout, httpx.ConnectError, httpx.ProxyError)
 

@@ -56,7 +56,7 @@ Flow = Generator[Send | Sleep, Answer | GemmaError | None, Answer]
 
 
 def attempts(
-    request: HttpRequest, policy: RetryPolicy, dice: Callable[[], float], clock: Callable[[], float]
+    request: HttpRequest, policy: RetryPolicy, jitter: Callable[[], float], clock: Callable[[], float]
 ) -> Flow[Answer]:
     """Sends until an answer comes, which is returned, or the policy gives up: then the last error is raised.
 
@@ -78,7 +78,7 @@ def attempts(
         if attempt <= policy.max_retries and _lost_in_a_stream(outcome, request):
             wait, request = 0.0, request.unstreamed()
         else:
-            wait = policy.wait(attempt, outcome, dice(), previous, repeatable=request.repeatable)
+            wait = policy.wait(attempt, outcome, jitter(), previous, idempotent=request.idempotent)
             wait = None if _tried_often_enough(outcome, request) else wait
         if wait is None or policy.too_late(clock() - begin + wait):
             if isinstance(outcome, Unusable):

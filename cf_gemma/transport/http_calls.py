@@ -14,7 +14,7 @@ from cf_gemma.transport.failures import missing_if_unanswered, safe_cause, unans
 from cf_gemma.transport.messages import Messages
 
 if TYPE_CHECKING:
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
     from cf_gemma.transport.flow import Send
 
 

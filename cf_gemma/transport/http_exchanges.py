@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from httpx import AsyncByteStream
 
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
     from cf_gemma.transport.exchanges import Receive
     from cf_gemma.transport.flow import Send
     from cf_gemma.transport.reading import Items

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import httpx
 
 from cf_gemma.errors import ConfigurationError
-from cf_gemma.settings import is_framing
+from cf_gemma.settings.headers import is_framing
 
 if TYPE_CHECKING:
     from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.request.remote_images import RemoteImage
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
 
 _url = functools.lru_cache(maxsize=256)(httpx.URL)  # parsing one costs more than the rest of a request
 

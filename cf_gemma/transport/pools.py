@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
 
 AnyClient = TypeVar("AnyClient", httpx.Client, httpx.AsyncClient)
 

@@ -1,4 +1,4 @@
-"""When to send again, and how long to wait first. Pure: the clock and the dice are arguments."""
+"""When to send again, and how long to wait first. Pure: the clock and the jitter are arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from cf_gemma.errors import GemmaError
-    from cf_gemma.settings import Settings
+    from cf_gemma.settings.resolved import Settings
 
 LONGEST_WAIT: Final = 60.0
 """Seconds. A service that asks for more is not waited for: the error goes to the caller with its `retry_after`."""
@@ -46,34 +46,34 @@ class RetryPolicy:
         self,
         attempt: int,
         error: GemmaError,
-        dice: float,
+        jitter: float,
         previous: GemmaError | None = None,
         *,
-        repeatable: bool = True,
+        idempotent: bool = True,
     ) -> float | None:
         """Seconds to wait before the next attempt, or None to give up.
 
         Args:
             attempt: How many requests have been sent so far, from 1.
             error: What the last of them came to.
-            dice: A random number, 0 to 1, that keeps many clients from coming back at the same moment.
+            jitter: A random number, 0 to 1, that keeps many clients from coming back at the same moment.
             previous: What the one before came to.
-            repeatable: Whether to send again what the service may have acted on.
+            idempotent: Whether it may be sent again when the service may have acted on it.
         """
         if attempt > self.max_retries:
             return None
         if isinstance(error, ToolChoiceNotHonoured):
             return None if isinstance(previous, ToolChoiceNotHonoured) else 0.0
-        if not error.retryable or not (repeatable or untouched(error)):
+        if not error.retryable or not (idempotent or never_processed(error)):
             return None
         if error.retry_after is not None:
             return error.retry_after if error.retry_after <= LONGEST_WAIT else None
         # Capacity comes back in seconds, not in fractions of one (live reports, 2026-09).
         first, longest = (2.0, 30.0) if isinstance(error, CapacityExceeded) else (0.5, 8.0)
-        return min(first * 2.0 ** min(attempt - 1, 10), longest) * (1 - 0.25 * dice)
+        return min(first * 2.0 ** min(attempt - 1, 10), longest) * (1 - 0.25 * jitter)
 
 
-def untouched(error: GemmaError) -> bool:
+def never_processed(error: GemmaError) -> bool:
     """Whether the service has done nothing for the request, for certain: it wasn't reached, or had no room."""
     if isinstance(error, ConnectionFailed):
         return not error.sent

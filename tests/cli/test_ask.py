@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cf_gemma import __version__
 from cf_gemma.emulator import CUT, Emulator, Reply, ScriptedEngine
 from cf_gemma.emulator.engines.model_file import STAND_IN_TOKENS
-from cf_gemma.version import __version__
 from tests.cli.conftest import Shell
 from tests.cli.files import png
 

@@ -9,7 +9,7 @@ import pytest
 
 from cf_gemma import AsyncGemma, Completion, Gemma
 from cf_gemma import errors as e
-from cf_gemma.settings import SETTING_NAMES
+from cf_gemma.settings.defaults import SETTING_NAMES
 from cf_gemma.transport.http import AsyncTransport, SyncTransport
 from tests.faultserver import FaultServer, Wait, error_reply, json_reply
 from tests.transport.callers import ACCOUNT, TOKEN

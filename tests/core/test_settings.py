@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from cf_gemma import AsyncGemma, Gemma
 from cf_gemma.bulk import Bulk
 from cf_gemma.errors import ConfigurationError, GemmaError
-from cf_gemma.settings import BASE_URL, Settings
+from cf_gemma.settings.defaults import BASE_URL
+from cf_gemma.settings.resolved import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,8 +21,8 @@ from langchain_core.messages import (
 )
 
 from cf_gemma.errors import InvalidRequest, UnsupportedContent
+from cf_gemma.model import estimate_request
 from cf_gemma.request.messages import wire_messages
-from cf_gemma.tokens import estimate_request
 from langchain_cf_gemma.messages import reasoning_of, to_wire
 
 CALL = {"name": "weather", "args": {"city": "Zürich"}, "id": "call_1", "type": "tool_call"}

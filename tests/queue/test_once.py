@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cf_gemma import errors as e
-from cf_gemma.queue.requests import items, parts, poll
-from cf_gemma.settings import Settings
+from cf_gemma.queue.requests import items, parts, poll_request
+from cf_gemma.settings.resolved import Settings
 from cf_gemma.transport.flow import Send, Sleep, attempts
 from cf_gemma.transport.retry import RetryPolicy
 from tests.faultserver import FIN, HOLD, RST, FaultServer, error_reply, head, json_reply
@@ -98,7 +98,7 @@ def test_what_never_left(queue: Callable[..., Any]) -> None:
     unsent, lost = e.ConnectionFailed("no"), e.ConnectionFailed("no")
     unsent.sent = False
     assert (sent(part.request, unsent), sent(part.request, lost)) == (4, 1)
-    assert sent(poll(SETTINGS, "r"), lost) == 4
+    assert sent(poll_request(SETTINGS, "r"), lost) == 4
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         with pytest.raises(e.ConnectionFailed) as raised:

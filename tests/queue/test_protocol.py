@@ -10,14 +10,14 @@ import pytest
 
 from cf_gemma import Completion
 from cf_gemma import errors as e
-from cf_gemma.queue.flow import Pause, PollPolicy, asking, collecting, submitting
+from cf_gemma.queue.flow import Pause, PollPolicy, collect, poll, submit
 from cf_gemma.queue.handle import BatchHandle, BatchPart, BatchResult, BatchStatus
 from cf_gemma.queue.replies import accepted, answered, results
-from cf_gemma.queue.requests import PART_BYTES, PART_ITEMS, items, parts, poll
+from cf_gemma.queue.requests import PART_BYTES, PART_ITEMS, items, parts, poll_request
 from cf_gemma.request.http_request import HttpRequest
 from cf_gemma.response.readers import BODY_LIMIT
 from cf_gemma.response.reception import Reception
-from cf_gemma.settings import Settings
+from cf_gemma.settings.resolved import Settings
 
 SETTINGS = Settings.resolve(account_id="acc", api_token="token", environ={})
 CHAT = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}
@@ -31,7 +31,7 @@ def cut(requests: Any, parameters: Any = PARAMETERS) -> list[list[dict[str, Any]
 
 def test_an_item_is_what_chat_would_have_sent() -> None:
     """Texts, messages, prompts and dicts with options all become items with a reference and every default."""
-    (found,) = cut(
+    (outcome,) = cut(
         [
             "hi",
             [{"role": "user", "content": "ho"}],
@@ -39,23 +39,23 @@ def test_an_item_is_what_chat_would_have_sent() -> None:
             {"prompt": "once"},
         ]
     )
-    assert [one["external_reference"] for one in found] == ["0", "1", "mine", "3"]
-    assert [one["messages"][0]["content"] for one in found[:3]] == ["hi", "ho", "hey"]
-    assert found[3]["prompt"] == "once"
-    assert [one.get("temperature") for one in found] == [None, None, 0.5, None]
-    assert all(one["max_tokens"] == 5 and "stream" not in one for one in found)
-    assert all(one["chat_template_kwargs"] == {"enable_thinking": True} for one in found)
+    assert [one["external_reference"] for one in outcome] == ["0", "1", "mine", "3"]
+    assert [one["messages"][0]["content"] for one in outcome[:3]] == ["hi", "ho", "hey"]
+    assert outcome[3]["prompt"] == "once"
+    assert [one.get("temperature") for one in outcome] == [None, None, 0.5, None]
+    assert all(one["max_tokens"] == 5 and "stream" not in one for one in outcome)
+    assert all(one["chat_template_kwargs"] == {"enable_thinking": True} for one in outcome)
 
 
 def test_parts_go_to_the_queue_of_the_run_endpoint() -> None:
     """Whichever endpoint chats go to, batches go where the queue is, and so do the questions after them."""
     compat = Settings.resolve(account_id="acc", api_token="token", endpoint="chat_completions", environ={})
     (part,) = parts(compat, PARAMETERS, items(["hi"]))
-    for request in (part.request, poll(compat, "id")):
+    for request in (part.request, poll_request(compat, "id")):
         assert request.url.endswith("/accounts/acc/ai/run/@cf/google/gemma-4-26b-a4b-it?queueRequest=true")
         assert not request.stream
         assert request.headers["authorization"] == "Bearer token"
-    assert json.loads(poll(compat, "id").body) == {"request_id": "id"}
+    assert json.loads(poll_request(compat, "id").body) == {"request_id": "id"}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_part_may_be_full_to_the_last_byte() -> None:
 
 
 @pytest.mark.parametrize(
-    ("requests", "told"),
+    ("requests", "message"),
     [
         ([], "a list of one request or more"),
         ("hi", "a list of one request or more"),
@@ -98,9 +98,9 @@ def test_a_part_may_be_full_to_the_last_byte() -> None:
         (["hi", [{"role": "user", "content": [{"type": "input_audio"}]}]], r"requests\[1\]: "),
     ],
 )
-def test_what_can_not_be_sent(requests: Any, told: str) -> None:
+def test_what_can_not_be_sent(requests: Any, message: str) -> None:
     """A bad item is refused by its place, before anything is sent."""
-    with pytest.raises(e.InvalidRequest, match=told):
+    with pytest.raises(e.InvalidRequest, match=message):
         cut(requests)
 
 
@@ -108,7 +108,7 @@ def test_an_account_is_needed() -> None:
     """A server of one's own has no queue."""
     own = Settings.resolve(base_url="http://127.0.0.1:1/v1", endpoint="chat_completions", environ={})
     with pytest.raises(e.ConfigurationError, match="account_id"):
-        poll(own, "id")
+        poll_request(own, "id")
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_an_account_is_needed() -> None:
 )
 def test_states(reply: dict[str, Any], expected: tuple[str, int]) -> None:
     """The answers are there when they are there; any other word means not yet."""
-    said = answered(reply)
-    assert (said.state, len(said.responses)) == expected
+    answer = answered(reply)
+    assert (answer.state, len(answer.responses)) == expected
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_errors_in_every_shape(response: dict[str, Any], error: type[e.GemmaErro
     assert fine.completion.text == "a"
 
 
-def said(text: str, **of_item: Any) -> dict[str, Any]:
+def answer(text: str, **of_item: Any) -> dict[str, Any]:
     """A response with this text."""
     return {**of_item, "success": True, "result": {"choices": [{"message": {"content": text}}]}}
 
@@ -203,31 +203,31 @@ def said(text: str, **of_item: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("references", "responses", "expected"),
     [
-        (("x", "y"), [said("Y", id=1, external_reference="y"), said("X", id=0, external_reference="x")], "X Y"),
-        (("x", "y"), [said("Y", id=1), said("X", id=0)], "X Y"),
-        (("x", "y"), [said("X"), said("Y")], "X Y"),
-        (("x", "y"), [said("X", id=1, external_reference="x"), said("Y", id=0, external_reference="y")], "X Y"),
-        (("7", "8"), [said("B", id=1, external_reference=8), said("A", id=0, external_reference=7)], "A B"),
-        (None, [said("B", id=10), said("A", id=9)], "A B"),
-        (None, [said("B", external_reference="b"), said("A", external_reference="a")], "A B"),
+        (("x", "y"), [answer("Y", id=1, external_reference="y"), answer("X", id=0, external_reference="x")], "X Y"),
+        (("x", "y"), [answer("Y", id=1), answer("X", id=0)], "X Y"),
+        (("x", "y"), [answer("X"), answer("Y")], "X Y"),
+        (("x", "y"), [answer("X", id=1, external_reference="x"), answer("Y", id=0, external_reference="y")], "X Y"),
+        (("7", "8"), [answer("B", id=1, external_reference=8), answer("A", id=0, external_reference=7)], "A B"),
+        (None, [answer("B", id=10), answer("A", id=9)], "A B"),
+        (None, [answer("B", external_reference="b"), answer("A", external_reference="a")], "A B"),
     ],
 )
 def test_matching(references: tuple[str, ...] | None, responses: list[dict[str, Any]], expected: str) -> None:
     """Results come in the items' order, found by the external reference, else by number, else by place."""
-    found = results(BatchPart("id", references), responses)
-    assert " ".join(result.completion.text for result in found) == expected
+    outcome = results(BatchPart("id", references), responses)
+    assert " ".join(result.completion.text for result in outcome) == expected
     if references:
-        assert tuple(result.reference for result in found) == references
+        assert tuple(result.reference for result in outcome) == references
 
 
 def test_nothing_is_lost_when_the_queue_leaves_items_out() -> None:
     """An item without a response has an error of its own; a response without an item is one of the whole."""
     part = BatchPart("id", ("a", "b"))
-    first, second = results(part, [said("A", external_reference="a")])
+    first, second = results(part, [answer("A", external_reference="a")])
     assert first.completion.text == "A"
     assert isinstance(second.error, e.ProtocolError)
     with pytest.raises(e.ProtocolError, match="belong to no item"):
-        results(part, [said("C", external_reference="c")])
+        results(part, [answer("C", external_reference="c")])
 
 
 def test_a_handle_survives_a_restart() -> None:
@@ -259,77 +259,77 @@ def test_the_state_of_the_whole(states: tuple[str, ...], expected: str) -> None:
 
 def drive(flow: Any, replies: list[Any]) -> tuple[Any, list[Any]]:
     """Answers a flow's requests in turn; its result, or error, and what it did: request bodies and pauses."""
-    told, reply, left = [], None, list(replies)
+    yielded, reply, left = [], None, list(replies)
     while True:
         try:
             step = flow.send(reply)
         except StopIteration as stop:
-            return stop.value, told
+            return stop.value, yielded
         except e.GemmaError as error:
-            return error, told
+            return error, yielded
         reply = left.pop(0) if isinstance(step, HttpRequest) else None
-        told.append(step.seconds if isinstance(step, Pause) else json.loads(step.body))
+        yielded.append(step.seconds if isinstance(step, Pause) else json.loads(step.body))
 
 
-QUEUED, DONE = {"result": {"status": "queued"}}, {"result": {"responses": [said("A", id=0)]}}
+QUEUED, DONE = {"result": {"status": "queued"}}, {"result": {"responses": [answer("A", id=0)]}}
 ASK = {"request_id": "r"}
 HANDLE = BatchHandle((BatchPart("r", ("0",)),))
 
 
-def collect(replies: list[Any], timeout: float | None = None, step: float = 1.0) -> tuple[Any, list[Any]]:
+def collected(replies: list[Any], timeout: float | None = None, step: float = 1.0) -> tuple[Any, list[Any]]:
     """Collects a batch of one part; every look at the clock finds it `step` seconds later."""
     moments = iter(step * number for number in range(10_000))
     policy = PollPolicy(first=1, growth=2, longest=3)
-    flow = collecting(SETTINGS, HANDLE, timeout=timeout, policy=policy, clock=lambda: next(moments))
+    flow = collect(SETTINGS, HANDLE, timeout=timeout, policy=policy, clock=lambda: next(moments))
     return drive(flow, replies)
 
 
 def test_asks_ever_more_rarely() -> None:
     """The pauses grow up to the longest one, and end with the answers."""
-    found, told = collect([QUEUED, QUEUED, QUEUED, QUEUED, DONE])
-    assert told == [ASK, 1, ASK, 2, ASK, 3, ASK, 3, ASK]
-    assert [result.completion.text for result in found] == ["A"]
+    outcome, yielded = collected([QUEUED, QUEUED, QUEUED, QUEUED, DONE])
+    assert yielded == [ASK, 1, ASK, 2, ASK, 3, ASK, 3, ASK]
+    assert [result.completion.text for result in outcome] == ["A"]
     assert PollPolicy().pause(10_000) == PollPolicy().longest
 
 
 def test_gives_up_in_time() -> None:
     """The last pause ends where the time does, and after it there is one more question."""
-    found, told = collect([QUEUED, QUEUED, QUEUED], timeout=2.5)
-    assert isinstance(found, e.RequestTimeout)
-    assert "queued" in str(found)
-    assert told == [ASK, 1, ASK, 0.5, ASK]
-    assert collect([QUEUED], timeout=0)[1] == [ASK]
+    outcome, yielded = collected([QUEUED, QUEUED, QUEUED], timeout=2.5)
+    assert isinstance(outcome, e.RequestTimeout)
+    assert "queued" in str(outcome)
+    assert yielded == [ASK, 1, ASK, 0.5, ASK]
+    assert collected([QUEUED], timeout=0)[1] == [ASK]
 
 
 def test_trouble_that_passes_is_waited_out() -> None:
     """A retryable error counts as not yet, until the time is up; one that lasts ends the wait at once."""
     busy, denied = e.ServerError("busy"), e.PermissionDenied("no")
-    found, told = collect([busy, DONE])
-    assert (len(found), told) == (1, [ASK, 1, ASK])
-    assert collect([busy], timeout=0)[0] is busy
-    assert collect([denied, DONE])[0] is denied
+    outcome, yielded = collected([busy, DONE])
+    assert (len(outcome), yielded) == (1, [ASK, 1, ASK])
+    assert collected([busy], timeout=0)[0] is busy
+    assert collected([denied, DONE])[0] is denied
 
 
 def test_a_part_that_failed_hides_no_other_ones_answers() -> None:
     """Its items have its error, and the others their answers; what is about who asks ends the wait."""
     handle = BatchHandle((BatchPart("r", ("0",)), BatchPart("s", ("1", "2")), BatchPart("t", None)))
     expired = {"result": {"status": "expired"}}
-    flow = collecting(SETTINGS, handle, timeout=None, policy=PollPolicy(), clock=lambda: 0.0)
-    found, _ = drive(flow, [DONE, expired, {"result": {"responses": [said("B", id=0)]}}])
-    assert [result.reference for result in found] == ["0", "1", "2", "0"]
-    assert [found[0].completion.text, found[3].completion.text] == ["A", "B"]
-    assert all("expired" in str(result.outcome) for result in found[1:3])
+    flow = collect(SETTINGS, handle, timeout=None, policy=PollPolicy(), clock=lambda: 0.0)
+    outcome, _ = drive(flow, [DONE, expired, {"result": {"responses": [answer("B", id=0)]}}])
+    assert [result.reference for result in outcome] == ["0", "1", "2", "0"]
+    assert [outcome[0].completion.text, outcome[3].completion.text] == ["A", "B"]
+    assert all("expired" in str(result.outcome) for result in outcome[1:3])
     for refusal in (e.AuthenticationError("who?"), e.PermissionDenied("no")):
-        flow = collecting(SETTINGS, handle, timeout=None, policy=PollPolicy(), clock=lambda: 0.0)
+        flow = collect(SETTINGS, handle, timeout=None, policy=PollPolicy(), clock=lambda: 0.0)
         assert drive(flow, [DONE, refusal])[0] is refusal
 
 
 def test_status_asks_once_after_each_part() -> None:
     """And waits for none."""
     handle = BatchHandle((BatchPart("r", ("0",)), BatchPart("s", ("1",))))
-    found, told = drive(asking(SETTINGS, handle), [DONE, QUEUED])
-    assert found == BatchStatus(("done", "queued"))
-    assert told == [ASK, {"request_id": "s"}]
+    outcome, yielded = drive(poll(SETTINGS, handle), [DONE, QUEUED])
+    assert outcome == BatchStatus(("done", "queued"))
+    assert yielded == [ASK, {"request_id": "s"}]
 
 
 def test_a_batch_that_is_taken_in_part() -> None:
@@ -337,13 +337,13 @@ def test_a_batch_that_is_taken_in_part() -> None:
     made = parts(SETTINGS, PARAMETERS, items(["x" * 6_000_000] * 2))
     full = e.CapacityExceeded("busy", code=3040)
     taken = {"result": {"status": "queued", "request_id": "r"}}
-    found, _ = drive(submitting(made, "m"), [taken, full])
-    assert isinstance(found, e.BatchInterrupted)
-    assert found.handle == BatchHandle((BatchPart("r", ("0",)),), "m")
-    assert pickle.loads(pickle.dumps(found)).handle == found.handle  # noqa: S301 - our own
-    assert found.__cause__ is full
-    assert drive(submitting(made, "m"), [full])[0] is full
-    whole, _ = drive(submitting(made, "m"), [taken, {"result": {"request_id": "s"}}])
+    outcome, _ = drive(submit(made, "m"), [taken, full])
+    assert isinstance(outcome, e.BatchInterrupted)
+    assert outcome.handle == BatchHandle((BatchPart("r", ("0",)),), "m")
+    assert pickle.loads(pickle.dumps(outcome)).handle == outcome.handle  # noqa: S301 - our own
+    assert outcome.__cause__ is full
+    assert drive(submit(made, "m"), [full])[0] is full
+    whole, _ = drive(submit(made, "m"), [taken, {"result": {"request_id": "s"}}])
     assert [part.request_id for part in whole.parts] == ["r", "s"]
 
 

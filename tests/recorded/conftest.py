@@ -12,7 +12,7 @@ import yaml
 
 from cf_gemma import __version__
 from cf_gemma.emulator import Emulator
-from cf_gemma.settings import BASE_URL
+from cf_gemma.settings.defaults import BASE_URL
 from tests.conftest import CREDENTIALS
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from cf_gemma.model import MODEL
 from cf_gemma.request.http_request import HttpRequest, build
 from cf_gemma.request.messages import wire_messages
 from cf_gemma.request.parameters import merged
-from cf_gemma.settings import Settings
+from cf_gemma.settings.resolved import Settings
 from tests.request.images import data_url, picture
 
 Body = dict[str, Any]

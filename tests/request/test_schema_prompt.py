@@ -11,7 +11,7 @@ from cf_gemma.errors import InvalidRequest
 from cf_gemma.request.http_request import HttpRequest, build
 from cf_gemma.request.parameters import merged
 from cf_gemma.request.schema_prompt import ANY_OBJECT, OF_A_SCHEMA
-from cf_gemma.settings import Settings
+from cf_gemma.settings.resolved import Settings
 from tests.request.template import REVISIONS, rendered
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}

@@ -146,10 +146,10 @@ def test_policy(error: e.GemmaError, waits: list[float | None]) -> None:
 
 
 @given(st.integers(1, 10**6), st.floats(0, 1))
-def test_own_waits_are_bounded_and_scattered(attempt: int, dice: float) -> None:
-    """The dice take up to a quarter off; no number of attempts overflows."""
+def test_own_waits_are_bounded_and_scattered(attempt: int, jitter: float) -> None:
+    """The jitter takes up to a quarter off; no number of attempts overflows."""
     policy = RetryPolicy(10**6)
-    fair, wait = policy.wait(attempt, e.ServerError("x"), 0.0), policy.wait(attempt, e.ServerError("x"), dice)
+    fair, wait = policy.wait(attempt, e.ServerError("x"), 0.0), policy.wait(attempt, e.ServerError("x"), jitter)
     assert fair is not None
     assert wait is not None
     assert 0.75 * fair <= wait <= fair <= 8.0

@@ -7,7 +7,7 @@ import pytest
 
 from cf_gemma import Gemma
 from cf_gemma.errors import ConfigurationError
-from cf_gemma.settings import Settings
+from cf_gemma.settings.resolved import Settings
 from cf_gemma.transport.pools import key
 from cf_gemma.transport.sharing import Shared
 from tests.faultserver import FaultServer, json_reply

@@ -28,7 +28,7 @@ from cf_gemma import (
 )
 from cf_gemma.model import CONTEXT_WINDOW, MODEL, PRICE
 from cf_gemma.request.images import ImageInfo, image_part, sniff
-from cf_gemma.settings import Settings
+from cf_gemma.settings.resolved import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

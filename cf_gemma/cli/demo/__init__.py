@@ -104,7 +104,7 @@ def _next(*, local: bool) -> list[tuple[str, str]]:
 
 def _answering() -> str:
     """What answers when credentials are set."""
-    from cf_gemma.settings import BASE_URL
+    from cf_gemma.settings.defaults import BASE_URL
 
     url = os.environ.get(_VARIABLES[2], BASE_URL)
     return "Gemma 4 on Cloudflare Workers AI." if url == BASE_URL else f"Whatever it is that answers at {url}."

@@ -98,7 +98,7 @@ def _examine(
 ) -> bool:
     """Whether all checks passed and the client could handle everything."""
     from cf_gemma.cli.doctor.account import Account
-    from cf_gemma.settings import TIMEOUT as PATIENT
+    from cf_gemma.settings.defaults import TIMEOUT as PATIENT
 
     findings: list[Finding] = []
     with Account(arguments, PATIENT if survey else TIMEOUT) as account:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from cf_gemma import Gemma
 from cf_gemma.cli.doctor.reading import outcome
 from cf_gemma.cli.doctor.witness import Witness, objects
-from cf_gemma.client import Gemma
 from cf_gemma.errors import GemmaError
 from cf_gemma.model import MODEL, PRICE
 from cf_gemma.transport.http import HttpError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from cf_gemma.cli.doctor.witness import Exchange
-    from cf_gemma.settings import Endpoint
+    from cf_gemma.settings.defaults import Endpoint
 
 
 @dataclass(frozen=True, slots=True)

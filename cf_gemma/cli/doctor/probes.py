@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from cf_gemma.cli.doctor.witness import Exchange
-    from cf_gemma.settings import Endpoint
+    from cf_gemma.settings.defaults import Endpoint
 
     Read = Callable[[Sequence[Exchange]], str]
     """From the exchanges to what they show, in a phrase."""

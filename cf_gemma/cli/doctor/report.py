@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from cf_gemma import __version__
 from cf_gemma.jsonobject import as_object
-from cf_gemma.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

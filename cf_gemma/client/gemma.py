@@ -18,7 +18,8 @@ from cf_gemma.request import remote_images
 from cf_gemma.request.closing import HeldText, keeping, together
 from cf_gemma.request.http_request import build
 from cf_gemma.request.parameters import LIMITS, RULES, merged, unknown_setting
-from cf_gemma.settings import SETTING_NAMES, TIMEOUT, Settings
+from cf_gemma.settings.defaults import SETTING_NAMES, TIMEOUT
+from cf_gemma.settings.resolved import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from cf_gemma.budget import Budget
+    from cf_gemma.client.budget import Budget
     from cf_gemma.completion import Completion, Delta
-    from cf_gemma.gateway import Gateway
     from cf_gemma.queue.batch import AsyncBatch, Batch
     from cf_gemma.request.closing import Closing
     from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.request.parameters import Options
-    from cf_gemma.settings import Endpoint, Timeout
+    from cf_gemma.settings.defaults import Endpoint, Timeout
+    from cf_gemma.settings.gateway import Gateway
     from cf_gemma.transport.binding import BindingTransport
     from cf_gemma.transport.http import AsyncHttpClient, AsyncTransport, HttpClient, SyncTransport
 

@@ -16,13 +16,13 @@ from pydantic import (
     field_validator,
 )
 
-from cf_gemma.budget import Budget
-from cf_gemma.client import AsyncGemma, Gemma
+from cf_gemma.client.budget import Budget
+from cf_gemma.client.gemma import AsyncGemma, Gemma
 from cf_gemma.errors import ConfigurationError, GemmaError
-from cf_gemma.gateway import Gateway
 from cf_gemma.model import MODEL
 from cf_gemma.request.parameters import unknown_setting
-from cf_gemma.settings import OPTION_NAMES, SETTING_NAMES, TIMEOUT, Endpoint, Timeout
+from cf_gemma.settings.defaults import OPTION_NAMES, SETTING_NAMES, TIMEOUT, Endpoint, Timeout
+from cf_gemma.settings.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -118,7 +118,7 @@ class GemmaFields(BaseModel):
             try:
                 super().__init__(**arguments)
             except ValidationError as error:
-                raise _as_gemma_says(error, arguments) from None
+                raise _as_gemma_error(error, arguments) from None
             if validate:
                 self.client.check(self.model)
 
@@ -207,7 +207,7 @@ def _check_names(model: type[BaseModel], arguments: Iterable[str]) -> None:
             raise unknown_setting(model.__name__, name, known)
 
 
-def _as_gemma_says(error: ValidationError, arguments: dict[str, Any]) -> ValidationError | GemmaError:
+def _as_gemma_error(error: ValidationError, arguments: dict[str, Any]) -> ValidationError | GemmaError:
     """The error that a client raises for the same arguments; pydantic's own for a field of the framework's."""
     problem = error.errors(include_url=False, include_input=False)[0]
     field = str(problem["loc"][0])

@@ -61,8 +61,8 @@ class Gateway(BaseModel):
     @property
     def headers(self) -> dict[str, str]:
         """The request's headers that say so."""
-        said = self.model_dump(exclude={"metadata"}, exclude_none=True)
-        headers = {_header(name): _text(value) for name, value in said.items()}
+        present = self.model_dump(exclude={"metadata"}, exclude_none=True)
+        headers = {_header(name): _text(value) for name, value in present.items()}
         if self.metadata is not None:
             headers["cf-aig-metadata"] = json.dumps(self.metadata)
         if self.authorization is not None:

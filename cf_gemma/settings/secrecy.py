@@ -28,14 +28,14 @@ def secret_in(body: Any, levels: int = _LEVELS) -> str | None:
     Only texts count: a schema may speak of a `token`, and a body may limit them.
     """
     if isinstance(body, list):
-        found_in = (secret_in(item, levels - 1) for item in cast("list[object]", body) if levels)
-        return next((name for name in found_in if name), None)
+        names = (secret_in(item, levels - 1) for item in cast("list[object]", body) if levels)
+        return next((name for name in names if name), None)
     for name, value in (as_object(body) or {}).items():
         if isinstance(value, str):
             if _looks_secret(name) and not value.startswith(_REFERENCE):
                 return name
-        elif levels and (found := secret_in(value, levels - 1)):
-            return found
+        elif levels and (inner := secret_in(value, levels - 1)):
+            return inner
     return None
 
 
