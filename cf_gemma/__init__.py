@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from cf_gemma.errors import GemmaError
     from cf_gemma.gateway import Gateway
-    from cf_gemma.request.images import image_part
+    from cf_gemma.request.images import image_file, image_part
     from cf_gemma.request.parameters import Options
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "ToolCallDelta",
     "Usage",
     "__version__",
+    "image_file",
     "image_part",
 ]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +12,7 @@ from cf_gemma.bulk.forms import form_of, options_of
 from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.errors import GemmaError, InvalidRequest
 from cf_gemma.jsonobject import as_object
-from cf_gemma.request.images import SOURCE_LIMIT, image_part
+from cf_gemma.request.images import image_file, image_part
 from cf_gemma.request.parameters import merged
 
 if TYPE_CHECKING:
@@ -136,20 +134,6 @@ class Rows:
                 raise InvalidRequest(f"image {name} is a URL, which the service doesn't take: give the path of a file")
             parts.append(image_part(image_file(self._path.parent / name, name)))
         return parts
-
-
-def image_file(path: Path, name: str) -> bytes:
-    """No more of a file than an image may have, and nothing of what has no end. Raises InvalidRequest, with `name`."""
-    reason = "it is not a file"
-    try:
-        if stat.S_ISREG(os.stat(path).st_mode):
-            with path.open("rb") as file:
-                return file.read(SOURCE_LIMIT + 1)
-    except OSError as error:
-        reason = str(error.strerror)
-    except ValueError:
-        reason = "no file can have that name"
-    raise InvalidRequest(f"image {name} can't be read: {reason}")
 
 
 @lru_cache(64)
