@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cf_gemma import AsyncGemma
-    from cf_gemma.bulk.pace import Pace
+    from cf_gemma.bulk.pace import Turns
     from cf_gemma.bulk.records import Record
     from cf_gemma.bulk.rows import Row
     from cf_gemma.bulk.schema import JsonFormat
@@ -93,7 +93,7 @@ class LiveRun:
         gemma: AsyncGemma,
         write: Callable[[Record], None],
         tally: Tally,
-        pace: Pace,
+        pace: Turns,
         *,
         concurrency: int,
         max_cost: float | None = None,

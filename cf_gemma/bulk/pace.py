@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeGuard
+
+from typing_extensions import override
 
 from cf_gemma.bulk.rate import Rate, pause
 from cf_gemma.errors import ConfigurationError, ConnectionFailed, InvalidRequest, RateLimited
@@ -27,7 +29,19 @@ PATIENCE: Final = 3_600.0
 """Seconds of pauses in a row, without any answer, after which a run is stopped."""
 
 
-class Pace:
+class Turns(Protocol):
+    """Who gives requests their turns."""
+
+    async def turn(self) -> Turn | None:
+        """Waits for the next request's moment; None when the run is stopped."""
+        ...
+
+    async def report(self, turn: Turn, error: GemmaError | None) -> bool:
+        """Takes what came of a request. Returns whether others were answered since it began to wait for its turn."""
+        ...
+
+
+class Pace(Turns):
     """Spreads requests over the minute, slows down and pauses when the service refuses one.
 
     After a pause one request goes first; the others wait for what comes of it.
@@ -48,8 +62,8 @@ class Pace:
         self._answers = 0
         """Requests to which the service gave an answer, be it an error, that isn't such a refusal."""
 
+    @override
     async def turn(self) -> Turn | None:
-        """Waits for the next request's moment; None when the run is stopped."""
         answers = self._answers
         async with self._line:
             while not self._tally.stopped:
@@ -64,8 +78,8 @@ class Pace:
                 await asyncio.sleep(min(self._next - now, LONGEST_NAP) if ready else _SHORTEST_NAP)
         return None
 
+    @override
     async def report(self, turn: Turn, error: GemmaError | None) -> bool:
-        """Takes what came of a request. Returns whether others were answered since it began to wait for its turn."""
         if is_refusal(error):
             self._refused(turn.window, error)
         else:
