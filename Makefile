@@ -31,8 +31,8 @@ docs: .venv/docs ## Builds the documentation into site/, and fails for a broken 
 fuzz: .venv/dev ## Sends FUZZ_INPUTS (1000000) mutated answers through the decoder: 6 to 12 minutes
 	$(BIN)/python -m tests.faults.fuzz $(or $(FUZZ_INPUTS),1000000)
 
-ray: .venv/dev ## Installs Ray Data (612 MB) and tests its example with two workers
-	@scripts/progress.sh "Installing Ray Data" $(INSTALL) 'ray[data]'
+ray: .venv/dev ## Installs Ray Data (612 MB) and tests cf_gemma.ray with two workers
+	@scripts/progress.sh "Installing Ray Data" $(INSTALL) --editable '.[ray]'
 	$(BIN)/python -m pytest tests/queue/test_ray.py
 
 worker: .venv/dev ## Runs the shell for Workers in Pyodide: needs Node 20, downloads 20 MB
