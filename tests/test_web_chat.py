@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import runpy
@@ -56,12 +57,18 @@ class Chat:
         monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", self.emulator.account_id)
         monkeypatch.setenv("CLOUDFLARE_API_TOKEN", self.emulator.api_token)
         monkeypatch.setenv("CLOUDFLARE_BASE_URL", self.emulator.base_url)
-        app = runpy.run_path(str(EXAMPLE))["app"]
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", lifespan="off"))
+        self.names = runpy.run_path(str(EXAMPLE))
+        config = uvicorn.Config(self.names["app"], log_level="warning", ws="none", lifespan="off")
+        self.server = uvicorn.Server(config)
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self.thread = threading.Thread(target=self.server.run, args=([listener],))
+        self.thread = threading.Thread(target=asyncio.run, args=(self.serve(listener),))
         self.thread.start()
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Serves until close(), and then closes the example's connections in their own loop."""
+        await self.server.serve([listener])
+        await self.names["gemma"].aclose()
 
     def says(self, *replies: Reply | str | Fault) -> None:
         """Sets the script."""
