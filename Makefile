@@ -25,8 +25,8 @@ check: lint type ## Checks style, format and types, and runs the tests that fail
 	$(BIN)/python -m pytest -n auto --dist worksteal --last-failed
 
 docs: .venv/docs ## Builds the documentation into site/, and fails for a broken link
-	$(BIN)/mkdocs build --strict --quiet
-	@echo "Open site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Built. To read it: .venv/bin/python -m http.server -d site"
 
 fuzz: .venv/dev ## Sends FUZZ_INPUTS (1000000) mutated answers through the decoder: 6 to 12 minutes
 	$(BIN)/python -m tests.faults.fuzz $(or $(FUZZ_INPUTS),1000000)
