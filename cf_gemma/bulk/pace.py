@@ -10,8 +10,8 @@ from cf_gemma.bulk.rate import Rate, pause
 from cf_gemma.errors import ConfigurationError, ConnectionFailed, InvalidRequest, RateLimited
 
 if TYPE_CHECKING:
+    from cf_gemma import Completion
     from cf_gemma.bulk.tally import Tally
-    from cf_gemma.completion import Completion
     from cf_gemma.errors import GemmaError
 
 PATIENCE: Final = 3_600.0

@@ -109,8 +109,8 @@ def _messages(text: str, images: Sequence[Path], system: str | None) -> list[dic
 
 def picture(path: Path) -> dict[str, Any]:
     """An image in a file, as a part of a message. Raises InvalidRequest for what isn't one."""
+    from cf_gemma import image_part
     from cf_gemma.bulk.rows import image_file
-    from cf_gemma.request.images import image_part
 
     return image_part(image_file(path.expanduser(), str(path)))
 
