@@ -22,9 +22,10 @@ if TYPE_CHECKING:
         Usage,
     )
     from cf_gemma.errors import GemmaError
-    from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
+    from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL, PRICE
     from cf_gemma.request.images import image_file, image_part
     from cf_gemma.request.parameters import Options
+    from cf_gemma.settings.defaults import QUEUE_TIMEOUT
     from cf_gemma.settings.gateway import Gateway
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "MAX_TOKENS",
     "MAX_TOKENS_THINKING",
     "MODEL",
+    "PRICE",
+    "QUEUE_TIMEOUT",
     "AsyncGemma",
     "Budget",
     "Choice",
@@ -56,7 +59,7 @@ __all__ = [
 if not TYPE_CHECKING:  # so that type checkers and editors go by the imports above
     _HOMES = (
         *("model", "errors", "completion", "request.parameters", "request.images"),
-        *("client.gemma", "client.budget", "settings.gateway"),
+        *("client.gemma", "client.budget", "settings.defaults", "settings.gateway"),
     )
 
     def __getattr__(name: str) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from cf_gemma.settings.defaults import QUEUE_TIMEOUT
+from cf_gemma import QUEUE_TIMEOUT
 from langchain_cf_gemma.arguments import reading
 from langchain_cf_gemma.chunks import to_result
 from langchain_cf_gemma.errors import GemmaError, as_langchain

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cf_gemma import GemmaError
-from cf_gemma.settings.defaults import QUEUE_TIMEOUT
+from cf_gemma import QUEUE_TIMEOUT, GemmaError
 from llama_index_cf_gemma.messages import to_wire
 from llama_index_cf_gemma.responses import chat_response
 from llama_index_cf_gemma.settings import GemmaSettings

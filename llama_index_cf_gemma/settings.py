@@ -13,13 +13,11 @@ from typing_extensions import override
 from cf_gemma import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, AsyncGemma
 from cf_gemma.client.fields import GemmaFields, warn_of_loss
 from cf_gemma.errors import ConfigurationError, InvalidRequest
-from cf_gemma.settings.defaults import OPTION_NAMES, SETTING_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
-_FROZEN: Final = frozenset({*SETTING_NAMES, "http_client", "async_http_client"})
 
 PROCESS_BOUND: Final = frozenset(
     {"callback_manager", "rate_limiter", "http_client", "async_http_client", "binding", "budget"}
@@ -57,7 +55,7 @@ class GemmaSettings(GemmaFields, FunctionCallingLLM):
             self._check_options()
 
         def __setattr__(self, name: str, value: Any) -> None:
-            if name in _FROZEN:
+            if self._of_client(name):
                 raise ConfigurationError(f"{name} is frozen, as connections are made of it; use model_copy(update=…)")
             super().__setattr__(name, value)
 
@@ -90,15 +88,14 @@ class GemmaSettings(GemmaFields, FunctionCallingLLM):
     @override
     def to_payload(self) -> dict[str, Any]:
         """What observers are told of this LLM with every call: no credential, no account."""
-        options = {name: getattr(self, name) for name in OPTION_NAMES if name not in ("model", "extra_body")}
-        present = {name: value for name, value in options.items() if value is not None}
-        return {**super().to_payload(), "endpoint": self.endpoint, **present}
+        options = {name: value for name, value in self._option_fields().items() if name not in ("model", "extra_body")}
+        return {**super().to_payload(), "endpoint": self.endpoint, **options}
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy, with other settings if given; it shares the connections unless a setting of theirs changes."""
         copied = super().model_copy(update=update, deep=deep)
-        if update and not update.keys().isdisjoint(_FROZEN):
+        if update and any(map(self._of_client, update)):
             copied._gemma = copied._async_gemma = None
         return copied
 
@@ -141,13 +138,13 @@ class GemmaSettings(GemmaFields, FunctionCallingLLM):
 
     def _check_options(self) -> None:
         """Raises InvalidRequest for parameters that no call could send."""
-        if misplaced := [name for name in self.additional_kwargs if name in SETTING_NAMES]:
+        if misplaced := [name for name in self.additional_kwargs if name in self._settings()]:
             raise InvalidRequest(f"additional_kwargs: {misplaced[0]} is a setting, and an argument of its own")
         AsyncGemma(**self._settings(), **self._options({}))
 
     def _options(self, call: Mapping[str, Any]) -> dict[str, Any]:
         """The request's parameters: the call's, else `additional_kwargs`', else the fields'; None says nothing."""
-        options = {name: getattr(self, name) for name in OPTION_NAMES}
+        options = self._option_fields()
         for source in (self.additional_kwargs, call):
             options.update((name, value) for name, value in source.items() if value is not None)
-        return {name: value for name, value in options.items() if value is not None}
+        return options

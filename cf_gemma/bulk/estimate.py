@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from cf_gemma import PRICE
 from cf_gemma.bulk.rows import BadRow
-from cf_gemma.model import PRICE
 from cf_gemma.request.http_request import build
 from cf_gemma.request.parameters import merged
 

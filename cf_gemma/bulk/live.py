@@ -18,13 +18,12 @@ from cf_gemma.transport.retry import RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cf_gemma import AsyncGemma
+    from cf_gemma import AsyncGemma, Completion
     from cf_gemma.bulk.pace import Turns
     from cf_gemma.bulk.records import Record
     from cf_gemma.bulk.rows import Row
     from cf_gemma.bulk.schema import JsonFormat
     from cf_gemma.bulk.tally import Tally
-    from cf_gemma.completion import Completion
 
 REFUSALS: Final = 10
 """How often a single row may be refused for want of room, while others are answered, before that is its error."""

@@ -19,12 +19,11 @@ from cf_gemma.request.parameters import merged
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cf_gemma import AsyncGemma
+    from cf_gemma import AsyncGemma, Completion
     from cf_gemma.bulk.disk_set import DiskSet
     from cf_gemma.bulk.output import Output
     from cf_gemma.bulk.receipts import Receipts
     from cf_gemma.bulk.tally import Tally
-    from cf_gemma.completion import Completion
 
 
 CHUNK_ROWS: Final = 500

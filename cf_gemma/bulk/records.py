@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from cf_gemma.errors import GemmaError, ReasoningBudgetExceeded
 
 if TYPE_CHECKING:
+    from cf_gemma import Completion, Usage
     from cf_gemma.bulk.forms import Record
     from cf_gemma.bulk.rows import BadRow, Row
     from cf_gemma.bulk.schema import JsonFormat
-    from cf_gemma.completion import Completion, Usage
 
 
 def of_outcome(row: Row, outcome: Completion | GemmaError, cost: float | None = None) -> Record:

@@ -288,7 +288,7 @@ def _edit_lines() -> None:
 
 
 def _default_model() -> str:
-    from cf_gemma.model import MODEL
+    from cf_gemma import MODEL
 
     return MODEL
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import (
     AliasChoices,
@@ -21,12 +21,31 @@ from cf_gemma.client.gemma import AsyncGemma, Gemma
 from cf_gemma.errors import ConfigurationError, GemmaError
 from cf_gemma.model import MODEL
 from cf_gemma.request.parameters import unknown_setting
-from cf_gemma.settings.defaults import OPTION_NAMES, SETTING_NAMES, TIMEOUT, Endpoint, Timeout
+from cf_gemma.settings.defaults import SETTING_NAMES, TIMEOUT, Endpoint, Timeout
 from cf_gemma.settings.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Self
+
+OPTION_NAMES: Final = (
+    "model",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "stop",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "n",
+    "thinking",
+    "reasoning_effort",
+    "extra_body",
+)
+"""The request parameters that the adapters' models have fields for, as they stand when a call is made."""
 
 
 class GemmaFields(BaseModel):
@@ -126,7 +145,7 @@ class GemmaFields(BaseModel):
             if name == "api_token" and isinstance(value, str):
                 value = SecretStr(value)
             super().__setattr__(name, value)
-            if name in SETTING_NAMES or name in self._http_clients():
+            if self._of_client(name):
                 self._gemma = self._async_gemma = None
 
     @field_validator("stop", mode="before")
@@ -138,6 +157,11 @@ class GemmaFields(BaseModel):
     def _http_clients(cls) -> tuple[str, str]:
         """The fields that hold a user's `httpx.Client` and `httpx.AsyncClient`."""
         return "http_client", "async_http_client"
+
+    @classmethod
+    def _of_client(cls, name: str) -> bool:
+        """Whether the clients are made of this field, so that another value needs new ones."""
+        return name in SETTING_NAMES or name in cls._http_clients()
 
     @classmethod
     def _framework(cls) -> str:

@@ -40,25 +40,6 @@ SETTING_NAMES: Final = (
 )
 """What a client is made of, besides an HTTP client and the parameters of its calls. Adapters have fields so named."""
 
-OPTION_NAMES: Final = (
-    "model",
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "stop",
-    "seed",
-    "frequency_penalty",
-    "presence_penalty",
-    "logit_bias",
-    "logprobs",
-    "top_logprobs",
-    "n",
-    "thinking",
-    "reasoning_effort",
-    "extra_body",
-)
-"""The request parameters that the adapters' models have fields for, as they stand when a call is made."""
-
 ACCOUNT_VARIABLES: Final = ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID")
 
 TOKEN_VARIABLES: Final = ("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AUTH_TOKEN", "CF_AI_API_TOKEN")

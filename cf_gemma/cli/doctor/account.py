@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from cf_gemma import Gemma
+from cf_gemma import MODEL, PRICE, Gemma
 from cf_gemma.cli.doctor.reading import outcome
 from cf_gemma.cli.doctor.witness import Witness, objects
 from cf_gemma.errors import GemmaError
-from cf_gemma.model import MODEL, PRICE
 from cf_gemma.transport.http import HttpError
 
 if TYPE_CHECKING:

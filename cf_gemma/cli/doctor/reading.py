@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from cf_gemma import MODEL, PRICE
 from cf_gemma.cli.doctor.witness import objects
 from cf_gemma.jsonobject import as_object
-from cf_gemma.model import MODEL, PRICE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
