@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import signal
+import sys
 import threading
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
@@ -90,6 +92,9 @@ def emulator(
     ] = None,
     capacity: Annotated[int, typer.Option(min=1, help="Answers that can be under way at once.")] = 64,
     cache_ttl: Annotated[float, typer.Option(min=0, help="Seconds for which a gateway keeps an answer.")] = 0.0,
+    log: Annotated[
+        bool, typer.Option("--log", help="A line for each request: path, tokens of prompt and answer, seconds, fault.")
+    ] = False,
     queue_polls: Annotated[int, typer.Option(min=0, help="How often a batch is asked after before it is done.")] = 1,
 ) -> None:
     """See HELP."""
@@ -132,6 +137,8 @@ def emulator(
                     err=True,
                 )
             typer.echo("Ctrl-C stops it.")
+            if log:
+                _log_requests()
             _wait_for_signal()
     except (ConfigurationError, ImportError, OSError) as error:
         typer.echo(f"cf-gemma emulator: {error}", err=True)
@@ -189,6 +196,14 @@ def echo_reply(body: dict[str, Any]) -> str:
     content: Any = body["messages"][-1].get("content") if body.get("messages") else body["prompt"]
     parts: list[dict[str, Any]] = [{"text": content}] if isinstance(content, str | None) else content
     return "You said: " + " ".join(part.get("text") or "(no text)" for part in parts)
+
+
+def _log_requests() -> None:
+    lines = logging.StreamHandler(sys.stdout)
+    lines.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    requests = logging.getLogger("cf_gemma.emulator.requests")
+    requests.setLevel(logging.INFO)
+    requests.addHandler(lines)
 
 
 def _wait_for_signal() -> None:

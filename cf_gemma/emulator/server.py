@@ -118,7 +118,7 @@ class _Server(uvicorn.Server):
     """uvicorn, woken to stop instead of asking every 0.1 s whether it should, and without its fixed pauses.
 
     That takes methods and attributes that uvicorn doesn't document: tests/emulator/test_uvicorn.py notices when they
-    move, and the extra `local` has a ceiling.
+    move, and the extra `testing` has a ceiling.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import tracemalloc
+from collections import deque
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +17,7 @@ from cf_gemma.bulk.forms import Csv, Parquet
 from cf_gemma.emulator import Emulator, Fault, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -115,6 +118,28 @@ def test_estimate(gemma: AsyncGemma, emulator: Emulator, tmp_path: Path) -> None
     assert 100 <= about.prompt_tokens <= 130
     assert 0 < about.prompt_cost < about.highest_cost < 0.001
     assert emulator.requests == []
+
+
+def test_parquet_in_constant_memory(tmp_path: Path) -> None:
+    """Reading and writing keep a thousand rows in memory, however many a file has."""
+    pytest.importorskip("pyarrow")
+    records = ({"id": line, "line": line, "text": "a" * 500, "error": None, "cost": 0.0} for line in count(1))
+
+    def peak(work: Iterable[object]) -> int:
+        tracemalloc.start()
+        deque(work, maxlen=0)
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    def measured(rows: int) -> tuple[int, int]:
+        path = tmp_path / f"{rows}.parquet"
+        written = peak(Parquet().write(path, islice(records, rows)) for _ in "1")
+        return written, peak(Parquet().read(path))
+
+    measured(1)  # imports
+    few, many = measured(2_000), measured(20_000)
+    assert all(after < 1.5 * before for before, after in zip(few, many, strict=True))
 
 
 def test_parquet(gemma: AsyncGemma, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
         "tok",
         "--rpm",
         "1",
+        "--log",
     ]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -52,10 +53,14 @@ def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
         program.send_signal(number)
         assert program.wait(10) == 0
         assert program.stderr.read() == ""
+        lines = program.stdout.read().splitlines()
     assert "What answers is scripted" in told
     assert settings["CLOUDFLARE_API_TOKEN"] == "tok"
     assert response.json()["result"]["choices"][0]["message"]["content"] == "Hello!"
     assert refused.status_code == 429
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d /ai/run/{MODEL}  \d+ \+ \d+ tokens  \d\.\d\d s", lines[0])
+    assert re.search(r"  0 \+ 0 tokens  \d\.\d\d s  429 .*\w", lines[1])
+    assert lines[2:] == ["", "Stopping."]
 
 
 def test_bad_model() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 
 from cf_gemma import Gemma
 from cf_gemma.codes import CODES
-from cf_gemma.emulator import CUT, Fault
+from cf_gemma.emulator import CUT, Fault, Reply
 from cf_gemma.emulator.edge.injection import Injection, Injections
 from cf_gemma.emulator.faults import Refusal
 from cf_gemma.errors import ConnectionFailed
@@ -210,3 +211,25 @@ def test_times() -> None:
     assert injections.take(None) is None
     with pytest.raises(Refusal):
         injections.take("3046;times=1")
+
+
+def test_the_log(serve: Callable[..., Caller], caplog: pytest.LogCaptureFixture) -> None:
+    """Each request is one line, with its fault, also where that came in the midst of an answer."""
+    late = Reply("a b c", usage=(4, 3), error=Fault(500))
+    with caplog.at_level("INFO", "cf_gemma.emulator.requests"):
+        caller = serve([Reply("a b c", usage=(4, 3)), Fault.of(3040), late, CUT])
+        for _ in range(2):
+            caller.run()
+        caller.run(stream=True)
+        with pytest.raises(httpx.TransportError):
+            caller.run()
+        caller.http.get("/nowhere")
+    lines = [re.sub(r"  \d\.\d\d s", "", record.getMessage()) for record in caplog.records]
+    path = "/ai/run/@cf/google/gemma-4-26b-a4b-it"
+    assert lines == [
+        f"{path}  4 + 3 tokens",
+        f"{path}  0 + 0 tokens  429 (3040) Capacity temporarily exceeded, please try again.",
+        f"{path}  4 + 2 tokens  500 Internal server error",
+        f"{path}  0 + 0 tokens  the connection was cut",
+        "/nowhere  0 + 0 tokens  404 (7000) No route for that URI",
+    ]

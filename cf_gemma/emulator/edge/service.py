@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from cf_gemma.emulator.chat import ChatRequest
     from cf_gemma.emulator.delivery.answer import Part
@@ -53,6 +53,8 @@ STRANGERS_LIMIT: Final = 64 * 1024
 """Bytes that are kept of a request without the token."""
 
 logger = logging.getLogger("cf_gemma.emulator")
+requests = logging.getLogger("cf_gemma.emulator.requests")
+"""One line, of level INFO, for each request."""
 
 
 class Service:
@@ -73,6 +75,9 @@ class Service:
     async def answered(self, request: Request, *, route: RouteName, answer: Answering) -> ASGIApp:
         """What a route answers, or the refusal in its place: never anything that the service wouldn't say."""
         call = self._call(route)
+        return self._logged(await self._outcome(call, request, answer), call, request)
+
+    async def _outcome(self, call: Call, request: Request, answer: Answering) -> ASGIApp:
         try:
             return await answer(call, request)
         except Refusal as refusal:
@@ -103,7 +108,7 @@ class Service:
         session = request.headers.get("x-session-affinity")
 
         def make(cancelled: threading.Event) -> Generator[Part]:
-            events = self._events(chat, cancelled, injection, session)
+            events = self._events(call, chat, cancelled, injection, session)
             return _answered(call, visit.caching(self._parts(call, stamp, visit.headers, events)))
 
         return Answer(make, self._executor, self._jobs)
@@ -129,7 +134,8 @@ class Service:
         fault = Fault.of(code)
         if request.url.path.startswith("/v1/"):
             fault = Fault(fault.status, envelope="bare")
-        return Response(self._call("run").refuse(fault))
+        call = self._call("run")
+        return self._logged(Response(call.refuse(fault)), call, request)
 
     def cancel(self) -> None:
         """Ends every answer that is under way. Call it in the event loop."""
@@ -144,6 +150,16 @@ class Service:
 
     def _call(self, route: RouteName) -> Call:
         return Call(self.settings.random(next(self._numbers)), route, self.settings)
+
+    def _logged(self, app: ASGIApp, call: Call, request: Request) -> ASGIApp:
+        async def logged(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await app(scope, receive, send)
+            finally:
+                path = request.url.path
+                requests.info(call.summary(path.partition(self.settings.account_id)[2] or path))
+
+        return logged
 
     def _override(self, call: Call, request: Request) -> None:
         """Answers in the manner that the request asks for. Raises Refusal for one that there isn't."""
@@ -209,7 +225,7 @@ class Service:
             return self._batches.poll(payload.get("request_id"))
 
         def answer(chat: ChatRequest, cancelled: threading.Event) -> dict[str, Any]:
-            completion, _ = body(self._events(chat, cancelled), self._stamp(call, chat, model))
+            completion, _ = body(self._events(call, chat, cancelled), self._stamp(call, chat, model))
             return completion["result"]
 
         return self._batches.submit(call, model, read_items(payload["requests"], len(raw)), answer)
@@ -236,6 +252,7 @@ class Service:
 
     def _events(
         self,
+        call: Call,
         chat: ChatRequest,
         cancelled: threading.Event,
         injection: Injection | None = None,
@@ -243,7 +260,7 @@ class Service:
     ) -> Iterator[Event]:
         """What the engine says, as the service passes it on."""
         events = self._account.metered(iter(self.engine.generate(chat, cancelled)), session)
-        return events if injection is None else _interrupted(events, injection)
+        return call.watched(events if injection is None else _interrupted(events, injection))
 
     def _parts(self, call: Call, stamp: Stamp, added: Mapping[str, str], events: Iterable[Event]) -> Generator[Part]:
         """A good answer, whole or streamed."""
