@@ -136,7 +136,7 @@ class ChatCloudflareGemma(QueuedGemma):
     ??? info "Reasoning output"
         ```python
         message = model.invoke("What is 17 times 24?")
-        print(message.additional_kwargs["reasoning_content"])
+        print(message.additional_kwargs.get("reasoning_content"))
         print([block["type"] for block in message.content_blocks])  # reasoning, text
         model.invoke("What is 17 times 24?", thinking=False)
         ```
