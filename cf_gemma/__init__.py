@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from cf_gemma.errors import GemmaError
     from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL, PRICE
-    from cf_gemma.request.images import image_part
+    from cf_gemma.request.images import image_file, image_part
     from cf_gemma.request.parameters import Options
     from cf_gemma.settings.defaults import QUEUE_TIMEOUT
     from cf_gemma.settings.gateway import Gateway
@@ -52,6 +52,7 @@ __all__ = [
     "ToolCallDelta",
     "Usage",
     "__version__",
+    "image_file",
     "image_part",
 ]
 

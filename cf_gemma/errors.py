@@ -1,33 +1,35 @@
 """What can go wrong, as one tree. Every error is a GemmaError; `.partial` holds what had arrived.
 
-GemmaError
-├── ConfigurationError (ValueError)       a setting is missing or malformed; nothing was sent
-├── InvalidRequest (ValueError)           a parameter or message can't be sent; nothing was sent
-│   └── UnsupportedContent                audio, video, PDF, an image the service won't take
-├── BudgetExceeded                        a call would pass the `Budget`; nothing was sent
-├── ConnectionFailed (ConnectionError)    no usable answer came
-│   └── RequestTimeout (TimeoutError)     connecting, sending or waiting took too long
-├── StreamError                           an answer began and did not end
-│   ├── StreamTruncated (ConnectionError) the stream was cut
-│   └── StreamTimeout (TimeoutError)      the stream stalled
-├── ProtocolError                         not the JSON or the event stream that belongs there
-│   └── ResponseTooLarge                  a body or an event over its cap
-├── ApiError                              the service said no: `.status`, `.code`
-│   ├── BadRequest                        400, 404-like codes of the model's own input check
-│   │   └── ContextOverflow               prompt and answer don't fit the window (5021, 3010)
-│   ├── AuthenticationError               401
-│   ├── PermissionDenied                  403
-│   ├── NotFound                          404
-│   ├── RequestTooLarge                   413
-│   ├── ServiceTimeout (TimeoutError)     408: the service gave up on the model (3046)
-│   ├── Conflict                          409
-│   ├── RateLimited                       429
-│   │   ├── CapacityExceeded              no machine free (3040)
-│   │   └── QuotaExhausted                daily allocation or credits used up (4006, 3036, 2021, 2045): never retried
-│   └── ServerError                       5xx
-├── BatchInterrupted                      a batch was handed over in part, or perhaps: `.handle`
-├── ReasoningBudgetExceeded               thinking used up `max_tokens` before the answer began
-└── ToolChoiceNotHonoured                 a tool call was required and the model made none
+    GemmaError
+    ├── ConfigurationError (ValueError)       a setting is missing or malformed; nothing was sent
+    ├── InvalidRequest (ValueError)           a parameter or message can't be sent; nothing was sent
+    │   └── UnsupportedContent                audio, video, PDF, an image the service won't take
+    ├── BudgetExceeded                        a call would pass the `Budget`; nothing was sent
+    ├── ConnectionFailed (ConnectionError)    no usable answer came
+    │   └── RequestTimeout (TimeoutError)     connecting, sending or waiting took too long
+    ├── StreamError                           an answer began and did not end
+    │   ├── StreamTruncated (ConnectionError) the stream was cut
+    │   └── StreamTimeout (TimeoutError)      the stream stalled
+    ├── ProtocolError                         not the JSON or the event stream that belongs there
+    │   └── ResponseTooLarge                  a body or an event over its cap
+    ├── ApiError                              the service said no: `.status`, `.code`
+    │   ├── BadRequest                        400, 404-like codes of the model's own input check
+    │   │   └── ContextOverflow               prompt and answer don't fit the window (5021, 3010)
+    │   ├── AuthenticationError               401
+    │   ├── PermissionDenied                  403
+    │   ├── NotFound                          404
+    │   ├── RequestTooLarge                   413
+    │   ├── ServiceTimeout (TimeoutError)     408: the service gave up on the model (3046)
+    │   ├── Conflict                          409
+    │   ├── RateLimited                       429
+    │   │   ├── CapacityExceeded              no machine free (3040)
+    │   │   └── QuotaExhausted                allocation or credits used up (4006, 3036, 2021, 2045): never retried
+    │   └── ServerError                       5xx
+    ├── BatchInterrupted                      a batch was handed over in part, or perhaps: `.handle`
+    ├── ReasoningBudgetExceeded               thinking used up `max_tokens` before the answer began
+    └── ToolChoiceNotHonoured                 a tool call was required and the model made none
+
+The classes in brackets are Python's own, which catch them, too.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from langchain_core.utils.utils import LC_ID_PREFIX
 from typing_extensions import override
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from langchain_protocol.protocol import MessagesData
 
     from cf_gemma import Options
-    from langchain_cf_gemma.structured import Method, Schema
+    from langchain_cf_gemma.structured import Method, Object, Schema, WithRaw
     from langchain_cf_gemma.tools import Tool, ToolChoice
 
 
@@ -354,6 +354,56 @@ class ChatCloudflareGemma(QueuedGemma):
         }
         return self.bind(**{name: value for name, value in bound.items() if value is not None}, **kwargs)
 
+    @overload
+    def with_structured_output(
+        self,
+        schema: type[Object],
+        *,
+        method: Method = ...,
+        include_raw: Literal[False] = ...,
+        strict: bool | None = ...,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Object]: ...
+    @overload
+    def with_structured_output(
+        self,
+        schema: type[Object],
+        *,
+        method: Method = ...,
+        include_raw: Literal[True],
+        strict: bool | None = ...,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, WithRaw[Object]]: ...
+    @overload
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | None = ...,
+        *,
+        method: Method = ...,
+        include_raw: Literal[False] = ...,
+        strict: bool | None = ...,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, dict[str, Any]]: ...
+    @overload
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | None = ...,
+        *,
+        method: Method = ...,
+        include_raw: Literal[True],
+        strict: bool | None = ...,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, WithRaw[dict[str, Any]]]: ...
+    @overload
+    def with_structured_output(
+        self,
+        schema: Schema | None = ...,
+        *,
+        method: Method = ...,
+        include_raw: bool,
+        strict: bool | None = ...,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]: ...
     @override
     def with_structured_output(  # pyright: ignore[reportIncompatibleMethodOverride]  # core keeps `method` in kwargs
         self,
@@ -371,7 +421,7 @@ class ChatCloudflareGemma(QueuedGemma):
                 are dicts). None only with `method="json_mode"`.
             method: `"json_schema"` constrains the answer's text; `"function_calling"` makes the schema a tool and
                 forces its call; `"json_mode"` asks for some JSON object, whose form the prompt must describe.
-            include_raw: Whether to return a dict of `raw` (the message), `parsed` and `parsing_error`.
+            include_raw: Whether to return a `WithRaw`: a dict of `raw` (the message), `parsed` and `parsing_error`.
             strict: Passed on with the schema.
             **kwargs: Any parameter of a call.
 

@@ -29,8 +29,8 @@ from langchain_cf_gemma.translator import PROVIDER
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from langchain_core.messages import BaseMessage, ToolCallChunk
     from langchain_core.messages import InvalidToolCall as InvalidCall
-    from langchain_core.messages import ToolCallChunk
 
     from cf_gemma import Delta, ToolCallDelta
 
@@ -199,6 +199,15 @@ def _addable(facts: Any) -> Any:
     if isinstance(facts, dict):
         return {name: _addable(fact) for name, fact in cast("dict[str, Any]", facts).items()}
     return [facts] if isinstance(facts, float) else facts
+
+
+def cost_of(message: BaseMessage) -> float:
+    """US dollars that an answer has cost; 0.0 for a message that is none. Of a sum of several answers, all of them.
+
+    In a stream, and so in an agent that streams, `response_metadata["total_cost"]` is a list of one for each answer.
+    """
+    costs: Any = message.response_metadata.get("total_cost", 0.0)
+    return sum(cast("list[float]", costs)) if isinstance(costs, list) else costs
 
 
 def _reasons(choice: Choice) -> list[dict[str, Any]]:

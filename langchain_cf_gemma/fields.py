@@ -132,7 +132,8 @@ class ConfiguredGemma(GemmaFields, BaseChatModel):
             settings = AsyncGemma(**self._settings(), **self._option_fields()).settings
         if self.binding is not None:
             return
-        self.account_id, self.api_token, self.base_url = settings.account_id, settings.api_token, settings.base_url
+        self.api_token, self.base_url = settings.api_token, settings.base_url
+        self.account_id = settings.account_id or self.account_id  # "" stays: none, whatever the environment has
 
     @property
     @override

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -17,7 +17,7 @@ from langchain_core.runnables import AddableDict, RunnableGenerator
 from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_core.utils.json import parse_json_markdown, parse_partial_json
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from typing_extensions import override
+from typing_extensions import TypedDict, override
 
 from cf_gemma.errors import GemmaError, InvalidRequest
 from cf_gemma.structured import budget_exceeded, response_format
@@ -37,6 +37,16 @@ if TYPE_CHECKING:
 
 Method: TypeAlias = Literal["json_schema", "function_calling", "json_mode"]
 Schema: TypeAlias = "dict[str, Any] | type"
+Object = TypeVar("Object")
+
+
+class WithRaw(TypedDict, Generic[Object]):
+    """What a structured answer is with `include_raw=True`."""
+
+    raw: AIMessage
+    parsed: Object | None
+    parsing_error: BaseException | None
+
 
 _NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _LONGEST_NAME: Final = 64

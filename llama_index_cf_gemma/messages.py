@@ -17,6 +17,7 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
+from cf_gemma import image_file
 from cf_gemma.errors import InvalidRequest, UnsupportedContent
 from llama_index_cf_gemma.calls import CALLS, unheeded_calls, wire_calls
 
@@ -182,7 +183,7 @@ def _image(block: ImageBlock) -> bytes | str:
     if block.image:
         return block.image.decode("ascii")  # an ImageBlock keeps bytes as their base64
     if block.path is not None:
-        return block.path.read_bytes()
+        return image_file(block.path)
     if block.url is not None:
         return str(block.url)
     raise InvalidRequest("an ImageBlock has neither image, path nor url")

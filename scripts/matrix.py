@@ -41,7 +41,7 @@ def run(*command: str | Path, quiet: bool = True) -> subprocess.CompletedProcess
 def environment(python: str, versions: str) -> tuple[Path, str]:
     """An environment with everything that the tests need; "" or what went wrong."""
     place = ROOT / ".venv" / "matrix" / f"{python}-{versions}"
-    constraints = place.with_suffix(".txt")
+    constraints = place.parent / f"{place.name}.txt"
     place.parent.mkdir(parents=True, exist_ok=True)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     constraints.write_text("\n".join(lowest(project) if versions == "lowest" else []) + "\n")

@@ -8,26 +8,28 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from cf_gemma.emulator import Emulator
 
 
-def run(emulator: Emulator, *program: str | Path) -> str:
-    """What `python *program` prints, with this emulator for the service.
+def run(emulator: Emulator, *program: str | Path, environment: Mapping[str, str] | None = None) -> str:
+    """What `python *program` prints, with this emulator for the service, and what else the environment is to have.
 
     Warnings are errors, but for one of llama-index-core's own on Python 3.12 and newer: its `asyncio_run` asks for an
     event loop where there is none (llama_index/core/async_utils.py).
     """
     warnings = ["-W", "error", "-W", "ignore:There is no current event loop:DeprecationWarning"]
-    environment = {
+    variables = {
         **os.environ,
         "CLOUDFLARE_ACCOUNT_ID": emulator.account_id,
         "CLOUDFLARE_API_TOKEN": emulator.api_token,
         "CLOUDFLARE_BASE_URL": emulator.base_url,
+        **(environment or {}),
     }
     done = subprocess.run(  # noqa: S603 - our own programs
-        [sys.executable, *warnings, *program], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, *warnings, *program], env=variables, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

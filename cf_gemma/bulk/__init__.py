@@ -1,9 +1,11 @@
 """Many rows: read from a file, answered, and written to another, from which a stopped run continues.
 
-from cf_gemma.bulk import Bulk
+    from cf_gemma.bulk import Bulk
 
-tally = Bulk("questions.jsonl", "answers.jsonl", max_cost=2.50).run()
-print(tally.done, tally.failed, tally.cost)
+    tally = Bulk("questions.jsonl", "answers.jsonl", max_cost=2.50).run()
+    print(tally.done, tally.failed, tally.cost)
+
+The command `cf-gemma batch` is a shell over this.
 """
 
 from __future__ import annotations

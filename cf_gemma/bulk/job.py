@@ -13,6 +13,7 @@ from cf_gemma.bulk.estimate import Estimate, estimate
 from cf_gemma.bulk.forms import FORMS, form_of
 from cf_gemma.bulk.live import LiveRun
 from cf_gemma.bulk.output import Output, beside, drop_failures, in_order, put_in_place
+from cf_gemma.bulk.pace import Pace
 from cf_gemma.bulk.pending import checked, pending, unique
 from cf_gemma.bulk.queued import QueuedRun
 from cf_gemma.bulk.receipts import Receipts
@@ -173,8 +174,9 @@ class Bulk:
         left = pending(unique(rows), output.done, only=only)
         if self.mode == "live":
             concurrency = self.concurrency or 16
+            pace = Pace(self.rpm, tally)
             run = LiveRun(
-                gemma, output, tally, wanted=wanted, concurrency=concurrency, rpm=self.rpm, max_cost=self.max_cost
+                gemma, output.append, tally, pace, wanted=wanted, concurrency=concurrency, max_cost=self.max_cost
             )
             await run.run(left)
             return

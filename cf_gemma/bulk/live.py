@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cf_gemma.bulk.breaker import Breaker
 from cf_gemma.bulk.errors import of_row
-from cf_gemma.bulk.pace import Pace, is_refusal
+from cf_gemma.bulk.pace import LONGEST_NAP, is_refusal
 from cf_gemma.bulk.records import of_error, of_outcome, usage_of
 from cf_gemma.bulk.rows import BadRow
 from cf_gemma.bulk.workers import at_once
@@ -16,10 +16,11 @@ from cf_gemma.errors import GemmaError
 from cf_gemma.transport.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cf_gemma import AsyncGemma, Completion
-    from cf_gemma.bulk.output import Output
+    from cf_gemma.bulk.pace import Turns
+    from cf_gemma.bulk.records import Record
     from cf_gemma.bulk.rows import Row
     from cf_gemma.bulk.schema import JsonFormat
     from cf_gemma.bulk.tally import Tally
@@ -78,10 +79,10 @@ class LiveRun:
     Args:
         gemma: Who answers. Its `max_retries` holds for each row, but refusals for want of room (429) don't count:
             they slow the whole run down.
-        output: Where to write.
+        write: Takes each line.
         tally: What is counted.
+        pace: When the next request may go. Requests that are sent again take their turn, too.
         concurrency: Requests that may be under way at once.
-        rpm: Requests a minute, 0 for as many as there can be. Requests that are sent again count, too.
         max_cost: US dollars, those of earlier runs included.
         wanted: The format of rows without one of their own.
     """
@@ -89,19 +90,19 @@ class LiveRun:
     def __init__(
         self,
         gemma: AsyncGemma,
-        output: Output,
+        write: Callable[[Record], None],
         tally: Tally,
+        pace: Turns,
         *,
         concurrency: int,
-        rpm: int,
-        max_cost: float | None,
+        max_cost: float | None = None,
         wanted: JsonFormat | None,
     ) -> None:
         self._gemma, self._policy = gemma.with_retries(0), RetryPolicy(gemma.settings.max_retries)
-        self._output, self._tally = output, tally
+        self._write, self._tally, self._pace = write, tally, pace
         self._concurrency, self._max_cost = concurrency, max_cost
         self._options = wanted.options if wanted else {}
-        self._pace, self._breaker = Pace(rpm, tally), Breaker(concurrency)
+        self._breaker = Breaker(concurrency)
         self._under_way = 0
 
     async def run(self, rows: Iterator[Row | BadRow]) -> None:
@@ -110,14 +111,14 @@ class LiveRun:
             await at_once(self._concurrency, lambda: self._work(rows), self._tally)
         finally:
             for record in self._breaker.rest():
-                self._output.append(record)
+                self._write(record)
 
     async def _work(self, rows: Iterator[Row | BadRow]) -> None:
         for row in rows:
             if self._tally.stopped:
                 return
             if isinstance(row, BadRow):
-                self._output.append(of_error(row, row.error))
+                self._write(of_error(row, row.error))
                 await asyncio.sleep(0)
                 continue
             attempts = Attempts(row, self._policy)
@@ -129,17 +130,22 @@ class LiveRun:
     async def _answer(self, row: Row, attempts: Attempts) -> Completion | GemmaError | None:
         """Sends a row until there is an answer or no hope; None when the run is stopped before that."""
         while True:
-            answers = self._pace.answers
-            window = await self._pace.turn()
-            if window is None or self._over():
+            turn = await self._pace.turn()
+            if turn is None or self._over():
                 return None
             outcome = await self._outcome(row)
             attempts.cost += self._pay(outcome)
-            self._pace.report(window, outcome)
-            wait = attempts.wait(outcome, others_answered=self._pace.answers > answers)
+            error = outcome if isinstance(outcome, GemmaError) else None
+            wait = attempts.wait(outcome, others_answered=await self._pace.report(turn, error))
             if wait is None:
                 return outcome
-            await self._pace.rest(wait)
+            await self._rest(wait)
+
+    async def _rest(self, seconds: float) -> None:
+        """Waits so long, or until the run is stopped."""
+        while not self._tally.stopped and seconds > 0:
+            await asyncio.sleep(min(seconds, LONGEST_NAP))
+            seconds -= LONGEST_NAP
 
     def _over(self) -> bool:
         tally = self._tally
@@ -167,6 +173,6 @@ class LiveRun:
         """Writes the lines that are settled by this outcome; none while the service may be to blame."""
         error = outcome if isinstance(outcome, GemmaError) else None
         for record in self._breaker.settle(of_outcome(row, outcome, cost), error, row.options):
-            self._output.append(record)
+            self._write(record)
         if self._breaker.tripped:
             self._tally.stop(self._breaker.tripped)

@@ -4,21 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeGuard
+
+from typing_extensions import override
 
 from cf_gemma.bulk.rate import Rate, pause
 from cf_gemma.errors import ConfigurationError, ConnectionFailed, InvalidRequest, RateLimited
 
 if TYPE_CHECKING:
-    from cf_gemma import Completion
     from cf_gemma.bulk.tally import Tally
     from cf_gemma.errors import GemmaError
+
+
+class Turn(NamedTuple):
+    """A request's turn."""
+
+    window: int
+    """Of the rate."""
+    answers: int
+    """How many answers there had been when it began to wait."""
+
 
 PATIENCE: Final = 3_600.0
 """Seconds of pauses in a row, without any answer, after which a run is stopped."""
 
 
-class Pace:
+class Turns(Protocol):
+    """Who gives requests their turns."""
+
+    async def turn(self) -> Turn | None:
+        """Waits for the next request's moment; None when the run is stopped."""
+        ...
+
+    async def report(self, turn: Turn, error: GemmaError | None) -> bool:
+        """Takes what came of a request. Returns whether others were answered since it began to wait for its turn."""
+        ...
+
+
+class Pace(Turns):
     """Spreads requests over the minute, slows down and pauses when the service refuses one.
 
     After a pause one request goes first; the others wait for what comes of it.
@@ -36,11 +59,12 @@ class Pace:
         self._probing: bool = False
         self._sent, self._began = 0, 0.0
         self._paused = 0.0
-        self.answers = 0
+        self._answers = 0
         """Requests to which the service gave an answer, be it an error, that isn't such a refusal."""
 
-    async def turn(self) -> int | None:
-        """Waits for the next request's moment. Returns its window, or None when the run is stopped."""
+    @override
+    async def turn(self) -> Turn | None:
+        answers = self._answers
         async with self._line:
             while not self._tally.stopped:
                 now = self._now()
@@ -50,26 +74,21 @@ class Pace:
                     self._began, self._sent = self._began or now, self._sent + 1
                     self._probing = self._rate.refusals > 0
                     self._tally.waiting = ""
-                    return self._rate.window
-                await asyncio.sleep(min(self._next - now, _LONGEST_NAP) if ready else _SHORTEST_NAP)
+                    return Turn(self._rate.window, answers)
+                await asyncio.sleep(min(self._next - now, LONGEST_NAP) if ready else _SHORTEST_NAP)
         return None
 
-    async def rest(self, seconds: float) -> None:
-        """Waits so long, or until the run is stopped."""
-        while not self._tally.stopped and seconds > 0:
-            await asyncio.sleep(min(seconds, _LONGEST_NAP))
-            seconds -= _LONGEST_NAP
-
-    def report(self, window: int, outcome: Completion | GemmaError) -> None:
-        """What came of the request that had a turn in this window."""
-        if is_refusal(outcome):
-            self._refused(window, outcome)
-            return
-        self._probing = self._probing and window != self._rate.window
-        if not isinstance(outcome, ConfigurationError | InvalidRequest | ConnectionFailed):
-            self.answers += 1
-            self._paused = 0.0
-            self._rate.answered(window)
+    @override
+    async def report(self, turn: Turn, error: GemmaError | None) -> bool:
+        if is_refusal(error):
+            self._refused(turn.window, error)
+        else:
+            self._probing = self._probing and turn.window != self._rate.window
+            if not isinstance(error, ConfigurationError | InvalidRequest | ConnectionFailed):
+                self._answers += 1
+                self._paused = 0.0
+                self._rate.answered(turn.window)
+        return self._answers > turn.answers
 
     def _refused(self, window: int, error: RateLimited) -> None:
         now = self._now()
@@ -88,10 +107,11 @@ class Pace:
         return asyncio.get_running_loop().time()
 
 
-def is_refusal(outcome: Completion | GemmaError) -> TypeGuard[RateLimited]:
+def is_refusal(error: GemmaError | None) -> TypeGuard[RateLimited]:
     """Whether there was no room for a request, but will be."""
-    return isinstance(outcome, RateLimited) and outcome.retryable
+    return isinstance(error, RateLimited) and error.retryable
 
 
-_LONGEST_NAP: Final = 0.25
+LONGEST_NAP: Final = 0.25
+"""Seconds after which a waiting one looks whether the run was stopped."""
 _SHORTEST_NAP: Final = 0.02

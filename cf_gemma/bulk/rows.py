@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +12,7 @@ from cf_gemma.bulk.forms import form_of, options_of
 from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.errors import GemmaError, InvalidRequest
 from cf_gemma.jsonobject import as_object
-from cf_gemma.request.images import SOURCE_LIMIT, image_part
+from cf_gemma.request.images import image_file, image_part
 from cf_gemma.request.parameters import merged
 
 if TYPE_CHECKING:
@@ -71,9 +69,7 @@ class Rows:
 
     Args:
         path: The file.
-        wanted: The format of the answers to rows that ask for none of their own.
-        system: A system message in front of every row's.
-        template: Of the prompts; the file's columns go into it, and none but `id` has a meaning of its own.
+        wanted, system, template: See `Reader`.
     """
 
     def __init__(
@@ -85,8 +81,9 @@ class Rows:
         template: Template | None = None,
     ) -> None:
         self._path, self._form = path, form_of(path)
-        self._wanted, self._template = wanted, template
-        self._front = [{"role": "system", "content": system}] if system else []
+        self._reader = Reader(
+            path.parent, text_cells=self._form.text_cells, wanted=wanted, system=system, template=template
+        )
 
     def __len__(self) -> int:
         """How many there are, for which the whole file may be read."""
@@ -95,9 +92,35 @@ class Rows:
     def __iter__(self) -> Iterator[Row | BadRow]:
         """The rows, one after the other."""
         for number, fields in self._form.read(self._path):
-            yield BadRow(number, fields) if isinstance(fields, GemmaError) else self._row(number, fields)
+            yield BadRow(number, fields) if isinstance(fields, GemmaError) else self._reader.row(number, fields)
 
-    def _row(self, number: int, fields: dict[str, Any]) -> Row | BadRow:
+
+class Reader:
+    """Makes rows of their fields.
+
+    Args:
+        folder: From where the paths of images are.
+        text_cells: Whether all values are texts, so that those of options have to be read as JSON.
+        wanted: The format of the answers to rows that ask for none of their own.
+        system: A system message in front of every row's.
+        template: Of the prompts; the fields go into it, and none but `id` has a meaning of its own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        text_cells: bool = False,
+        wanted: JsonFormat | None = None,
+        system: str | None = None,
+        template: Template | None = None,
+    ) -> None:
+        self._folder, self._text_cells = folder, text_cells
+        self._wanted, self._template = wanted, template
+        self._front = [{"role": "system", "content": system}] if system else []
+
+    def row(self, number: int, fields: dict[str, Any]) -> Row | BadRow:
+        """The row of these fields, of which `id` is taken out."""
         row_id = None
         try:
             row_id = _id(fields)
@@ -109,7 +132,7 @@ class Rows:
         """What a row asks for. With a template, its columns are there for that alone."""
         if self._template is not None:
             return {"prompt": self._template.fill(fields)}
-        if self._form.text_cells:
+        if self._text_cells:
             return options_of(fields)
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -134,22 +157,8 @@ class Rows:
                 raise InvalidRequest("image must be the path of a file, or a list of paths")
             if name.startswith(("http://", "https://")):
                 raise InvalidRequest(f"image {name} is a URL, which the service doesn't take: give the path of a file")
-            parts.append(image_part(image_file(self._path.parent / name, name)))
+            parts.append(image_part(image_file(self._folder / name, name)))
         return parts
-
-
-def image_file(path: Path, name: str) -> bytes:
-    """No more of a file than an image may have, and nothing of what has no end. Raises InvalidRequest, with `name`."""
-    reason = "it is not a file"
-    try:
-        if stat.S_ISREG(os.stat(path).st_mode):
-            with path.open("rb") as file:
-                return file.read(SOURCE_LIMIT + 1)
-    except OSError as error:
-        reason = str(error.strerror)
-    except ValueError:
-        reason = "no file can have that name"
-    raise InvalidRequest(f"image {name} can't be read: {reason}")
 
 
 @lru_cache(64)

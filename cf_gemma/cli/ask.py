@@ -109,10 +109,7 @@ def _messages(text: str, images: Sequence[Path], system: str | None) -> list[dic
 
 def picture(path: Path) -> dict[str, Any]:
     """An image in a file, as a part of a message. Raises InvalidRequest for what isn't one."""
-    from cf_gemma import image_part
-    from cf_gemma.bulk.rows import image_file
-
-    return image_part(image_file(path.expanduser(), str(path)))
+    return cf_gemma.image_part(cf_gemma.image_file(path.expanduser(), str(path)))
 
 
 def _streamed(gemma: cf_gemma.Gemma, messages: list[dict[str, Any]], *, reasoning: bool) -> cf_gemma.Completion:

@@ -183,8 +183,9 @@ class Gemma(_Model["HttpClient"]):
 
     Args:
         account_id: Cloudflare account; default CLOUDFLARE_ACCOUNT_ID, then CF_ACCOUNT_ID. With `base_url` and
-            `endpoint="chat_completions"` there may be none, and requests go to `{base_url}/chat/completions`, so to any
-            server of OpenAI's shape (llama.cpp, vLLM); the environment's token is then not shown to it.
+            `endpoint="chat_completions"` there may be none ("" where the environment has one), and requests go to
+            `{base_url}/chat/completions`, so to any server of OpenAI's shape (llama.cpp, vLLM); the environment's token
+            is then not shown to it.
         api_token: Token with the permission Workers AI; default CLOUDFLARE_API_TOKEN, then CLOUDFLARE_AUTH_TOKEN, then
             CF_AI_API_TOKEN.
         base_url: API root, https, or http on loopback; default CLOUDFLARE_BASE_URL, then Cloudflare's.

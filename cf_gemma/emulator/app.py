@@ -42,9 +42,11 @@ def create_app(engine: Engine, **options: Unpack[Options]) -> Starlette:
     def looked_up(answer: LookUp) -> Endpoint:
         return partial(service.answered, route="run", answer=partial(service.look_up, answer=answer))
 
+    embedded = partial(service.answered, route="run", answer=service.embed)
     account = "/client/v4/accounts/{account}"
     app = Starlette(
         routes=[
+            Route(f"{account}/ai/run/@cf/baai/{{name}}", embedded, methods=["POST"]),
             Route(f"{account}/ai/run/{{model:path}}", chat("run"), methods=["POST"]),
             Route(f"{account}/ai/run", chat("universal"), methods=["POST"]),
             Route(f"{account}/ai/v1/chat/completions", chat("compat"), methods=["POST"]),

@@ -6,17 +6,20 @@ import base64
 import binascii
 import hashlib
 import io
+import os
 import re
+import stat
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from typing_extensions import override
 
-from cf_gemma.errors import UnsupportedContent
+from cf_gemma.errors import InvalidRequest, UnsupportedContent
 from cf_gemma.model import IMAGE_BYTES, IMAGE_LONGEST_SIDE, IMAGE_SHORTEST_SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from PIL import Image
 
@@ -84,6 +87,23 @@ def image_part(
     if detail is not None:
         image_url["detail"] = detail
     return {"type": "image_url", "image_url": image_url}
+
+
+def image_file(path: Path, name: str = "") -> bytes:
+    """The bytes of an image's file: no more than an image may have, and none of what has no end, such as a device.
+
+    Raises InvalidRequest, with `name` for the file, by default its path, where it can't be read.
+    """
+    reason = "it is not a file"
+    try:
+        if stat.S_ISREG(os.stat(path).st_mode):
+            with path.open("rb") as file:
+                return file.read(SOURCE_LIMIT + 1)
+    except OSError as error:
+        reason = str(error.strerror)
+    except ValueError:
+        reason = "no file can have that name"
+    raise InvalidRequest(f"image {name or path} can't be read: {reason}")
 
 
 def fitted(source: bytes | str) -> str:

@@ -6,6 +6,7 @@ import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from typing_extensions import override
 
 from cf_gemma.errors import ConfigurationError
 
@@ -50,6 +51,12 @@ class Gateway(BaseModel):
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             raise ConfigurationError(f"gateway: {problem['loc'][0]}: {problem['msg']}") from None
+
+    @override
+    def __getstate__(self) -> dict[Any, Any]:
+        """Everything but the token, which is given again on loading."""
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], "authorization": None}}
 
     @property
     def headers(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ HEADINGS = [
     "3. LangChain: a tool",
     "4. LlamaIndex: an answer from three documents",
     "What answered",
+    "What next",
 ]
 SHOWN = [
     "Paris is the capital of France.",
@@ -44,13 +45,14 @@ def answer(body: dict[str, Any]) -> Reply | Fault:
     return Reply("Paris is the capital of France.", reasoning="Easy.")
 
 
-def check(result: Result) -> str:
-    """Sees to it that all five parts are there, in order; the last paragraph."""
+def check(result: Result) -> list[str]:
+    """Sees to it that all parts are there, in order and with room around them; the last two, each in one line."""
     told = result.stdout
-    assert re.findall(r"─+ (.+?) ─+\n", told) == HEADINGS
+    assert re.findall(r"\n\n─+ (.+?) ─+\n\n", f"\n{told}") == HEADINGS
+    assert re.search(r"\(\d\.\d\d\)", told) is None, "a score that nobody explains"
     assert [line for line in SHOWN if line not in told] == []
     assert " tokens in, " in told
-    return " ".join(told.partition("What answered")[2].strip(" ─\n").split())
+    return [" ".join(part.strip(" ─\n").split()) for part in re.split("What answered|What next", told)[1:]]
 
 
 def test_service() -> None:
@@ -58,17 +60,24 @@ def test_service() -> None:
     with Emulator(answer) as emulator:
         result = Shell(emulator).run("demo", COLUMNS="120")
         assert len(emulator.requests) == 5
-    assert check(result) == f"Whatever it is that answers at {emulator.base_url}."
+    answered, following = check(result)
+    assert answered == f"Whatever it is that answers at {emulator.base_url}."
+    assert " doctor checks the token" in following
+    assert "export" not in following
 
 
 @pytest.mark.parametrize("arguments", [(), ("--local",)], ids=["no credentials", "--local"])
 def test_local(shell: Shell, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without credentials, or when told to, a local model answers; the end says which, and how to reach the service."""
+    """Without credentials, or when told to, a local model answers; the end says which, and what to do next."""
     monkeypatch.setattr("cf_gemma.emulator.LlamaEngine", lambda: ScriptedEngine(answer))
     nothing = {} if arguments else dict.fromkeys(shell.environment, "")
-    last = check(shell.run("demo", *arguments, COLUMNS="120", **nothing))
-    assert "a local emulator, where scripted answered: a 135M stand-in and not Gemma 4" in last
-    assert last.endswith("(and CLOUDFLARE_BASE_URL only to go elsewhere than https://api.cloudflare.com/client/v4).")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("sys.argv", [".venv/bin/cf-gemma", "demo"])
+    answered, following = check(shell.run("demo", *arguments, COLUMNS="120", **nothing))
+    assert "The model in it is scripted, a small stand-in for Gemma 4" in answered
+    assert following.startswith("export CLOUDFLARE_ACCOUNT_ID=… CLOUDFLARE_API_TOKEN=… Gemma 4 answers")
+    assert " .venv/bin/cf-gemma chat a conversation" in following
+    assert following.endswith("from a first call to a web chat")
     assert shell.emulator.requests == []
 
 

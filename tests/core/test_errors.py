@@ -33,7 +33,7 @@ def drawn_tree() -> dict[str, list[str]]:
     """The bases of each class in the tree that the module's docstring draws: its parent, then those in brackets."""
     bases: dict[str, list[str]] = {}
     path: list[str] = []
-    for line in (errors.__doc__ or "").splitlines()[2:]:
+    for line in re.findall(r"^ {4}(.+)", errors.__doc__ or "", re.MULTILINE):
         found = re.match(r"([│ ├└─]*)(\w+)(?: \((\w+)\))?", line)
         assert found
         indent, name, builtin = found.groups()

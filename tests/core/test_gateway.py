@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from langchain_core.load import dumps
 
 from cf_gemma import AsyncGemma, Gateway, Gemma
 from cf_gemma.emulator import Emulator, Fault, Reply, ScriptedEngine
@@ -83,6 +86,19 @@ def test_its_token_is_never_shown() -> None:
         assert "gateway-canary" not in repr(shown)
     assert "gateway-canary" not in CloudflareGemma(**place).to_json()
     assert "gateway-canary" not in gateway.model_dump_json()
+    for pickled in (gateway, ChatCloudflareGemma(**place), CloudflareGemma(**place)):
+        assert b"gateway-canary" not in pickle.dumps(pickled)
+    assert "gateway-canary" not in dumps(ChatCloudflareGemma(**place))
+
+
+def test_a_saved_model_keeps_its_gateway() -> None:
+    """All of its settings but the token come back."""
+    gateway = Gateway("shop", cache_ttl=60, metadata={"user": "u-7"})
+    llm = CloudflareGemma(account_id="a", api_token="t", gateway=gateway)
+    assert CloudflareGemma.from_dict(llm.to_dict(), api_token="t").gateway == gateway
+    model = ChatCloudflareGemma(account_id="a", api_token="t", gateway=gateway)
+    assert pickle.loads(pickle.dumps(model)).gateway == gateway  # noqa: S301 - our own
+    assert copy.deepcopy(model).gateway == gateway
 
 
 @pytest.mark.parametrize("gateway", ["shop", Gateway("shop", cache_ttl=60)], ids=["name", "settings"])
@@ -131,6 +147,20 @@ def test_an_affinity_of_one_call(model: Callable[..., Any]) -> None:
         assert "session_affinity" not in emulator.requests[1].json
         with pytest.raises(ConfigurationError, match="session_affinity"):
             ask(QUESTION, session_affinity="a\nb")
+
+
+@pytest.mark.parametrize("model", [Gemma, ChatCloudflareGemma, CloudflareGemma])
+def test_a_dynamic_route(model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name goes to the address that was given, without an account, though the environment has one."""
+    with Emulator([Reply("a")]) as emulator:
+        monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", emulator.account_id)
+        place = {"account_id": "", "api_token": emulator.api_token, "base_url": emulator.openai_url}
+        llm = model(**place, endpoint="chat_completions", model="dynamic/support")
+        getattr(llm, {Gemma: "chat", ChatCloudflareGemma: "invoke"}.get(model, "complete"))(QUESTION)
+        (request,) = emulator.requests
+    assert request.path == "/v1/chat/completions"
+    assert request.json["model"] == "dynamic/support"
+    assert request.headers["authorization"] == f"Bearer {emulator.api_token}"
 
 
 @pytest.mark.parametrize("model", [Gemma, ChatCloudflareGemma, CloudflareGemma])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -282,3 +283,33 @@ def test_utf8_stays_as_it_is(serve: Callable[..., Caller]) -> None:
     caller = serve(Reply(["a\u2028b", "😀\u0085"]))
     assert "a\u2028b" in caller.run(stream=True).content.decode()
     assert caller.run().json()["result"]["choices"][0]["message"]["content"] == "a\u2028b😀\u0085"
+
+
+def test_embedding_route(serve: Callable[..., Caller]) -> None:
+    """The account's embedding models answer, too: unit vectors, nearer the more words two texts share."""
+    caller = serve("Hello!")
+    texts = ["A reader borrows books.", "Which books may a reader borrow?", "Closed on Mondays.", "…"]
+    response = caller.post(f"{caller.ai}/run/@cf/baai/bge-base-en-v1.5", {"text": texts})
+    result = response.json()["result"]
+    assert result["shape"] == [4, 768]
+    first, near, far, _ = result["data"]
+    assert [round(sum(x * x for x in vector), 6) for vector in result["data"]] == [1, 1, 1, 1]
+    assert sum(map(operator.mul, first, near)) > 0.4 > sum(map(operator.mul, first, far))
+    assert caller.emulator.requests[-1].json == {"text": texts}
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "code"),
+    [
+        ("bge-reranker-base", {"text": "Hi"}, 5007),
+        ("bge-m3", {"text": []}, 5006),
+        ("bge-m3", {"text": ["Hi"] * 101}, 5006),
+        ("bge-m3", {"text": ["Hi", ""]}, 5006),
+        ("bge-m3", ["Hi"], 5006),
+    ],
+)
+def test_embedding_refused(serve: Callable[..., Caller], model: str, body: Any, code: int) -> None:
+    """A model that isn't there, and texts that the service wouldn't take, are refused with its codes."""
+    caller = serve("Hello!")
+    response = caller.post(f"{caller.ai}/run/@cf/baai/{model}", body)
+    assert response.json()["errors"][0]["code"] == code

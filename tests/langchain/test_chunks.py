@@ -19,7 +19,7 @@ from langchain_core.utils.json import parse_partial_json
 from pydantic import BaseModel
 
 from cf_gemma import Choice, Completion, InvalidToolCall, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta, Usage
-from langchain_cf_gemma.chunks import Chunks, breaking_suffix, to_completion, to_message, to_result
+from langchain_cf_gemma.chunks import Chunks, breaking_suffix, cost_of, to_completion, to_message, to_result
 from tests.alike import alike, bare
 
 if TYPE_CHECKING:
@@ -346,3 +346,5 @@ def test_an_answer_plus_an_answer() -> None:
     assert both.response_metadata["neurons"] == [0.25, 0.5]
     assert both.response_metadata["token_usage"]["neurons"] == [0.25, 0.5]
     assert to_completion(both).usage.neurons == 0.75
+    assert cost_of(both) == pytest.approx(0.75 * 0.011 / 1_000)
+    assert cost_of(to_message(costs[0], told.choices[0], "m")) == pytest.approx(0.25 * 0.011 / 1_000)

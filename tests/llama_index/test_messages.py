@@ -4,6 +4,7 @@ import base64
 import copy
 import io
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -26,7 +27,7 @@ from llama_index.core.base.llms.types import (
 from pydantic import BaseModel
 
 from cf_gemma.errors import UnsupportedContent
-from cf_gemma.request.images import fitted
+from cf_gemma.request.images import SOURCE_LIMIT, fitted
 from cf_gemma.request.messages import wire_messages
 from llama_index_cf_gemma.messages import to_wire
 
@@ -134,6 +135,20 @@ def test_an_image_by_path(tmp_path) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(PNG)
     assert to_wire([user([ImageBlock(path=path)])])[0]["content"][0]["image_url"] == {"url": PNG}
+
+
+def test_a_file_that_is_no_image(tmp_path) -> None:
+    """Of a path's file no more is read than an image may have, and one that is a file no more is named."""
+    path = tmp_path / "picture.png"
+    path.write_bytes(PNG)
+    block = ImageBlock(path=path)
+    os.truncate(path, 1 << 40)
+    (part,) = to_wire([user([block])])[0]["content"]
+    assert len(part["image_url"]["url"]) == SOURCE_LIMIT + 1
+    path.unlink()
+    os.mkfifo(path)
+    (part,) = to_wire([user([block])])[0]["content"]
+    assert part == {"type": "unsupported", "reason": f"image {path} can't be read: it is not a file"}
 
 
 def test_an_image_url_is_not_fetched() -> None:

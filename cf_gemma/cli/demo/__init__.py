@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from cf_gemma.cli.demo.section import section
 from cf_gemma.cli.options import missing_credentials
 from cf_gemma.errors import GemmaError
 
@@ -60,24 +63,43 @@ def demo(
 
 
 def _run(console: Console, target: Target) -> None:
-    from cf_gemma.settings.defaults import BASE_URL
-
     with console.status("Loading LangChain"):
         from cf_gemma.cli.demo import langchain_part
     langchain_part.show(console, target.arguments)
     with console.status("Loading LlamaIndex"):
         from cf_gemma.cli.demo import llama_index_part
     llama_index_part.show(console, target.arguments)
-    console.rule("What answered")
+    section(console, "What answered")
     if target.model_file is None:
         console.print(_answering(), markup=False)
-        return
-    console.print(
-        f"All of it went over HTTP to a local emulator, where {target.model_file} answered: a 135M stand-in and not "
-        f"Gemma 4, so judge the wire and not the words. To point the same code at the real service, set "
-        f"{_VARIABLES[0]} and {_VARIABLES[1]} (and {_VARIABLES[2]} only to go elsewhere than {BASE_URL}).",
-        markup=False,
-    )
+    else:
+        console.print(
+            "All of it went over HTTP to a local emulator of Workers AI. The model in it is\n"
+            f"{target.model_file}, a small stand-in for Gemma 4: judge what was shown, and not the words.",
+            markup=False,
+        )
+    section(console, "What next")
+    for command, purpose in _next(local=target.model_file is not None):
+        console.print(f"[bold]{command}[/bold]\n  {purpose}")
+    console.print()
+
+
+def _next(*, local: bool) -> list[tuple[str, str]]:
+    """What to type or to open, and what for."""
+    run = sys.argv[0]
+    if shutil.which("cf-gemma") or not run.endswith("cf-gemma"):
+        run = "cf-gemma"  # and not .venv/bin/cf-gemma, say
+    local_only = [
+        (f"export {_VARIABLES[0]}=… {_VARIABLES[1]}=…", "Gemma 4 answers; the token needs the permission Workers AI"),
+        (f"{run} demo", "the same once more, then from the service, for less than a cent"),
+        (f"{run} emulator", "the local Workers AI, for programs of your own"),
+    ]
+    return [
+        *(local_only if local else ()),
+        (f"{run} doctor", "checks the token, the model and a streamed answer, one by one"),
+        (f"{run} chat", "a conversation in the terminal"),
+        ("examples/README.md", "in the repository: twelve short programs, from a first call to a web chat"),
+    ]
 
 
 def _answering() -> str:

@@ -8,7 +8,8 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
-from langchain_cf_gemma import ChatCloudflareGemma
+from cf_gemma.cli.demo.section import section
+from langchain_cf_gemma import ChatCloudflareGemma, cost_of
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessageChunk
@@ -39,7 +40,7 @@ def show(console: Console, arguments: dict[str, Any]) -> None:
 
 def stream(console: Console, llm: ChatCloudflareGemma) -> None:
     """An answer token by token, then its usage and cost."""
-    console.rule("1. LangChain: an answer, token by token")
+    section(console, "1. LangChain: an answer, token by token")
     question = "What is the capital of France? Answer in one sentence."
     console.print(f"> {question}", style="bold", markup=False)
     answer: AIMessageChunk | None = None
@@ -51,15 +52,14 @@ def stream(console: Console, llm: ChatCloudflareGemma) -> None:
     if answer is not None and answer.usage_metadata is not None:
         usage = answer.usage_metadata
         console.print(
-            f"{usage['input_tokens']} tokens in, {usage['output_tokens']} out; "
-            f"on Workers AI: ${answer.response_metadata['total_cost']:.7f}",
+            f"{usage['input_tokens']} tokens in, {usage['output_tokens']} out; on Workers AI: ${cost_of(answer):.7f}",
             style="dim",
         )
 
 
 def structured(console: Console, llm: ChatCloudflareGemma) -> None:
     """A sentence turned into an object."""
-    console.rule("2. LangChain: a Pydantic object")
+    section(console, "2. LangChain: a Pydantic object")
     sentence = "Maria is 34 years old and lives in Lisbon, where she repairs boats."
     console.print(f"> {sentence}", style="bold", markup=False)
     person = llm.with_structured_output(Person).invoke(f"Extract the person from this text: {sentence}")
@@ -68,7 +68,7 @@ def structured(console: Console, llm: ChatCloudflareGemma) -> None:
 
 def call_tool(console: Console, llm: ChatCloudflareGemma) -> None:
     """A forced tool call, its result sent back, and the final answer."""
-    console.rule("3. LangChain: a tool")
+    section(console, "3. LangChain: a tool")
     question = HumanMessage("What is 37 multiplied by 12?")
     console.print(f"> {question.text}", style="bold", markup=False)
     call = llm.bind_tools([multiply], tool_choice="multiply").invoke([question])

@@ -11,6 +11,7 @@ from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.retrievers.bm25 import BM25Retriever  # pyright: ignore[reportMissingTypeStubs] - ships no types
 
+from cf_gemma.cli.demo.section import section
 from llama_index_cf_gemma import CloudflareGemma
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def show(console: Console, arguments: dict[str, Any]) -> None:
     """Runs the one part."""
-    console.rule("4. LlamaIndex: an answer from three documents")
+    section(console, "4. LlamaIndex: an answer from three documents")
     documents = [
         Document(text=file.read_text(encoding="utf-8"), metadata={"file_name": file.name})
         for file in sorted(files("cf_gemma.cli.demo").joinpath("texts").iterdir(), key=lambda file: file.name)
@@ -41,5 +42,5 @@ def show(console: Console, arguments: dict[str, Any]) -> None:
     for token in response.response_gen:
         console.out(token, end="")
     console.print()
-    sources = ", ".join(f"{node.metadata['file_name']} ({node.score:.2f})" for node in response.source_nodes)
+    sources = ", ".join(node.metadata["file_name"] for node in response.source_nodes)
     console.print(f"Sources: {sources}", style="dim", markup=False)

@@ -17,6 +17,7 @@ from cf_gemma.emulator.delivery.answer import Answer, ConnectionCut, Head, Respo
 from cf_gemma.emulator.edge.account import Account
 from cf_gemma.emulator.edge.batches import Batches, read_items
 from cf_gemma.emulator.edge.call import Call, RecordedRequest, RouteName
+from cf_gemma.emulator.edge.embedding import embed
 from cf_gemma.emulator.edge.gateway import Gateway
 from cf_gemma.emulator.edge.injection import Injection, Injections
 from cf_gemma.emulator.edge.validation import check
@@ -106,6 +107,12 @@ class Service:
             return _answered(call, visit.caching(self._parts(call, stamp, visit.headers, events)))
 
         return Answer(make, self._executor, self._jobs)
+
+    async def embed(self, call: Call, request: Request) -> ASGIApp:
+        """Answers for an embedding model."""
+        payload, _ = await self._taken(request, "run")
+        self._account.admit()
+        return _success(call, embed(f"@cf/baai/{request.path_params['name']}", payload))
 
     async def look_up(self, call: Call, request: Request, *, answer: LookUp) -> ASGIApp:
         """Answers a question about the account from its query string."""
