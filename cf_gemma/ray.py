@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from cf_gemma import AsyncGemma
 from cf_gemma.bulk.errors import BulkError
 from cf_gemma.bulk.forms import COLUMNS, flat
 from cf_gemma.bulk.live import LiveRun
@@ -23,7 +24,6 @@ from cf_gemma.bulk.rows import Reader
 from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.bulk.tally import Tally
 from cf_gemma.bulk.template import Template
-from cf_gemma.client.gemma import AsyncGemma
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

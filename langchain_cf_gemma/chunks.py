@@ -48,7 +48,7 @@ class Chunks:
         """For a stream of this model.
 
         Args:
-            model: The model's id, told when the service doesn't tell it.
+            model: The model's id, for answers in which the service doesn't report it.
             usage: Whether the last chunk has `usage_metadata`.
             unfenced: Whether the text is JSON, from which a Markdown fence is to be taken away.
         """
@@ -58,7 +58,7 @@ class Chunks:
         self._calls = CallOrder()
 
     def of(self, item: Delta | Completion) -> Iterable[ChatGenerationChunk]:
-        """The chunks for one thing said: one for a delta; for the completion, all that ends the stream."""
+        """The chunks of one delta, or of the completion: all that ends the stream."""
         if isinstance(item, Completion):
             return self._end(item)
         if item.choice:

@@ -38,7 +38,7 @@ class Events:
 
         Args:
             message_id: The id of the message that the events make.
-            model: The model's id, told when the service doesn't tell it.
+            model: The model's id, for answers in which the service doesn't report it.
             usage: Whether the last event has `usage`.
             unfenced: Whether the text is JSON, from which a Markdown fence is to be taken away.
         """
@@ -55,7 +55,7 @@ class Events:
         """By their places among the answer's calls."""
 
     def of(self, item: Delta | Completion) -> Iterator[MessagesData]:
-        """The events for one thing said; the first opens the message. What ends it waits for `end`."""
+        """The events of one delta, or of the completion; the first opens the message. What ends it waits for `end`."""
         if not self._begun:
             self._begun = True
             metadata = {"provider": PROVIDER, "model": self._model}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("llama_index_cf_gemma")
 
 USAGE: Final = ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens", "neurons")
-"""What responses tell of the usage, where the service told it."""
+"""The fields of the usage that responses have, where the service reported it."""
 
 
 def chat_response(completion: Completion, *, single_call: bool = False) -> ChatResponse:

@@ -87,7 +87,7 @@ class GemmaSettings(GemmaFields, FunctionCallingLLM):
 
     @override
     def to_payload(self) -> dict[str, Any]:
-        """What observers are told of this LLM with every call: no credential, no account."""
+        """What observers see of this LLM with every call: no credential, no account."""
         options = {name: value for name, value in self._option_fields().items() if name not in ("model", "extra_body")}
         return {**super().to_payload(), "endpoint": self.endpoint, **options}
 

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class _Queue:
-    """What both kinds share: which requests there are, and which questions."""
+    """What both kinds share: the requests that submit, poll and collect."""
 
     policy = PollPolicy()
     """How often `wait` asks."""

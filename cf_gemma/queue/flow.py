@@ -1,4 +1,4 @@
-"""A batch as a conversation with whoever moves the bytes: it says what to post and how long to wait. Pure."""
+"""A batch as a generator: it yields what to post and how long to wait, and is sent the replies. Pure."""
 
 from __future__ import annotations
 

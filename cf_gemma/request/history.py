@@ -63,7 +63,7 @@ def thought(turns: list[Turn]) -> None:
 
 
 def json_object(arguments: object) -> str:
-    """A call's arguments as the text of a JSON object; what is none, as the text under `invalid`."""
+    """A call's arguments as the text of a JSON object; anything else becomes `{"invalid": text}`."""
     if arguments is None or arguments == "":
         return "{}"
     text = arguments if isinstance(arguments, str) else _encoded(arguments)
@@ -77,7 +77,7 @@ def json_object(arguments: object) -> str:
 
 
 def _encoded(arguments: object) -> str:
-    """The JSON text, of any depth; what JSON can't hold as Python shows it, since the past can't be mended."""
+    """The JSON text, of any depth; for values that JSON can't hold, their `str`, since the past can't be changed."""
     try:
         return to_json(arguments).decode()
     except ValueError:
@@ -116,7 +116,7 @@ def _deep(value: object) -> str:
 
 
 class _Closing(NamedTuple):
-    """The end of an object or a list; what holds itself is null."""
+    """The end of an object or a list; a reference to one that is still open is null."""
 
     of: int
 
@@ -134,7 +134,7 @@ class _Run:
         self._stray: list[Turn] = []
 
     def add(self, turn: Turn) -> None:
-        """Takes a result, to the oldest open call of its id, or of its name where it is of the old kind without ids."""
+        """Assigns a result to the oldest open call with its id, or for the old kind without ids, its name."""
         role: str = turn["role"]
         places = self._open.get((role, str(turn.get("tool_call_id" if role == "tool" else "name"))), [])
         if not places:

@@ -36,7 +36,7 @@ _PICTURES: Final[Any] = {"messages": {"__all__": {"content": {"__all__": {"image
 """Where pictures are in a body, in the form of pydantic's `exclude`."""
 
 _PICTURE_PART: Final = b'{"type":"image_url","image_url":{'
-"""How a picture's part begins in JSON, where it can't stand within a text."""
+"""How the part of a picture begins in JSON. Within a text its quotation marks would be escaped."""
 
 _NOT_JSON: Final = (
     "the request can't be written as JSON: look for NaN, infinity, half a surrogate pair, or a Python object"
@@ -83,7 +83,7 @@ class HttpRequest:
 
     @property
     def retried_by_gateway(self) -> bool:
-        """Whether an AI Gateway sends it again, so that what it gives up was tried often enough."""
+        """Whether an AI Gateway retries it; a request that the gateway gives up on isn't sent again by us."""
         return self.headers.get("cf-aig-max-attempts", "1") != "1"
 
     def unstreamed(self) -> HttpRequest:
@@ -189,7 +189,7 @@ def _set_thinking(body: dict[str, Any], thinking: bool | None) -> None:
 
 
 def _better_without_thinking(body: dict[str, Any]) -> bool:
-    """Where nobody asked for thinking and it does harm: it eats a structured answer's room, and a forced call's."""
+    """Whether thinking, which nobody asked for, would use up the tokens of a structured answer or a forced call."""
     if body.get("response_format", {}).get("type") in ("json_schema", "json_object"):
         return True
     room = body.get("max_tokens") or body.get("max_completion_tokens") or MAX_TOKENS_THINKING
@@ -214,7 +214,7 @@ def _set_structure(
     messages: str | Sequence[Mapping[str, Any]] | None,
     parameters: Mapping[str, Any],
 ) -> Closing | None:
-    """Shows the model what JSON is asked for, and binds it to that unless it must be free to call a tool."""
+    """Shows the model the schema of the answer, and constrains the answer to it unless the model may call a tool."""
     wanted: dict[str, Any] = body.get("response_format") or {}
     if wanted.get("type") not in ("json_schema", "json_object"):
         return None
@@ -277,7 +277,7 @@ def _within_window(body: dict[str, Any], pictures: list[str]) -> bytes:
 
 
 def _whole(body: dict[str, Any], pictures: list[str]) -> bytes:
-    """The body as JSON. Pictures, most of it where there are any, go in as they are: base64 needs no escapes."""
+    """The body as JSON. Pictures are put in unencoded, since base64 needs no escapes: they may be most of the body."""
     if not pictures or any('"' in picture or "\\" in picture for picture in pictures):
         return _encoded(body)
     first, *others = _encoded(body, exclude=_PICTURES).split(_PICTURE_PART)

@@ -61,7 +61,7 @@ _REMEDY: Final = "pass the image's bytes, its base64 text, or a data: URL"
 
 
 class ImageInfo(NamedTuple):
-    """What the first bytes of an image say."""
+    """Type and size, from the first bytes of an image."""
 
     mime_type: str
     width: int
@@ -151,7 +151,7 @@ class _Ready(NamedTuple):
 
 @lru_cache(maxsize=1_024)
 def _ready(source: _Source) -> _Ready | None:
-    """None for what has to be made anew. It is never what goes out: two texts of one hash don't become each other."""
+    """None for an image that must be converted. Only facts are cached, never the text: hashes may collide."""
     content = source.take()
     text, begin = _base64(content)
     info = _info(text, begin, None)
@@ -200,7 +200,7 @@ def _size(text: str, begin: int) -> int:
 
 
 def _info(text: str, begin: int, declared: str | None) -> ImageInfo:
-    """What the image says, of which no more is decoded than that takes."""
+    """Type and size, for which no more of the image is decoded than they need."""
     if (size := _size(text, begin)) > SOURCE_LIMIT:
         raise UnsupportedContent(f"the image has {size:,} bytes; {SOURCE_LIMIT:,} at most")
     info = sniff(binascii.a2b_base64(text[begin : begin + _HEAD]))

@@ -1,4 +1,4 @@
-"""Several JSON schemas that must all be met, as one. What it accepts is never less than what they accept. Pure."""
+"""Several JSON schemas that must all be met, as one that accepts at least what they all accept. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def distinct(values: Sequence[Any]) -> list[Any]:
 
 
 def sentences(*texts: str) -> str:
-    """Texts in a row, each ended, none of them twice."""
+    """Texts joined to sentences, each with a full stop, none of them twice."""
     each = dict.fromkeys(text.strip() for text in texts if text.strip())
     ended = [text if text[-1] in ".!?:;" else f"{text}." for text in each]
     return " ".join(ended) if len(each) > 1 else "".join(each)

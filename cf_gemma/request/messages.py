@@ -25,7 +25,7 @@ _INDENTED: Final = re.compile(r"[ \t]+\S[^\n]*\n\s*\S")
 """A text of several lines whose first is indented: code, of which the indentation is a part."""
 
 _EDGE: Final = "\u200b\n"
-"""In front of such a text: the template trims white space, and a zero-width space is none to it."""
+"""Put before such a text: the template strips white space, but not a zero-width space."""
 
 _TEXT_FILE: Final = re.compile(r"data:(text/|application/[^;]*(json|xml|yaml))")
 
@@ -101,7 +101,7 @@ def _listed(messages: object) -> Sequence[object]:
 
 
 def _is_plain(message: object) -> TypeGuard[dict[str, Any]]:
-    """Whether a message is nothing but a text in somebody's name, as most are."""
+    """Whether a message has only a role and a text, as most do."""
     turn: Any = message
     return (
         turn.__class__ is dict
@@ -166,7 +166,7 @@ def _parts(parts: list[Any], role: str, place: str, left_out: list[str] | None) 
 
 
 def _part_or_line(original: object, role: str, place: str, left_out: list[str] | None) -> dict[str, Any] | None:
-    """The part, or where something of the past can't be sent a line that says so."""
+    """The part, or for one of the past that can't be sent, a line of text that names it."""
     try:
         return _part(original, role, place)
     except UnsupportedContent as error:
@@ -180,7 +180,7 @@ def _part_or_line(original: object, role: str, place: str, left_out: list[str] |
 
 
 def _address(original: object) -> str:
-    """Where on the web a part is, which says more than that it was left out."""
+    """The URL of a part that is left out, behind a comma; "" when it has none."""
     part = as_object(original) or {}
     urls = (
         url for name in ("url", "image_url") for url in (part.get(name), (as_object(part.get(name)) or {}).get("url"))
@@ -189,7 +189,7 @@ def _address(original: object) -> str:
 
 
 def _text_within(original: object) -> str | None:
-    """The text of a part that is some: a bare one, or a text file as a `data:` URL."""
+    """The text of a part that is one: a str, or a text file as a `data:` URL. None for other parts."""
     if isinstance(original, str):
         return original
     file = as_object((as_object(original) or {}).get("file")) or {}

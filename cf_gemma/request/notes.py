@@ -59,7 +59,7 @@ def phrase(schema: Any) -> str:
 
 
 def with_notes(schema: Schema, *, names_only: bool = False) -> Schema:
-    """The schema with all of that in its description, and without keywords that do nothing but say something.
+    """The schema with its notes in the description, and without the keywords that only annotate.
 
     With `names_only`, all keywords are printed as they are, and just the names of fields may be left out.
     """

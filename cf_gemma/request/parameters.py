@@ -11,7 +11,7 @@ from cf_gemma.settings.defaults import SETTING_NAMES
 from cf_gemma.settings.secrecy import secret_in
 
 LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
-"""Two names of one limit: whoever gives one of them replaces the other."""
+"""Two names of one limit: a later layer's replaces an earlier layer's, whichever name each uses."""
 
 
 class Rule(NamedTuple):
@@ -129,7 +129,7 @@ RULES: Final[Mapping[str, Rule]] = {
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """One set of parameters, later layers above earlier ones; None means nothing.
+    """One set of parameters; later layers replace earlier ones, and None counts as absent.
 
     Raises InvalidRequest, with the name and the range, for a parameter that isn't one or can't be sent.
     """
@@ -167,7 +167,7 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def _shown(value: object) -> str:
-    """A number as it is, of everything else the kind: texts may be private."""
+    """A number itself; for anything else its type only, since texts may be private."""
     return repr(value) if isinstance(value, int | float | None) else f"a {type(value).__name__}"
 
 

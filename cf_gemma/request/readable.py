@@ -89,7 +89,7 @@ def readable(parameters: Schema, name: str, *, binding: bool = False, whole: boo
 
 
 def _kinds_of_alternatives(schema: Schema) -> list[str]:
-    """The types of all alternatives; none where one of them may be anything."""
+    """The types of all alternatives; empty when one of them may have any type."""
     alternatives = [as_object(one) or {} for one in schema.get("anyOf") or schema.get("oneOf") or ()]
     kinds = [kinds_of(one.get("type")) for one in alternatives]
     return [kind for each in kinds for kind in each] if all(kinds) else []
@@ -104,7 +104,7 @@ class _Writer:
         self._parts = 0
 
     def definitions(self) -> Schema:
-        """What recurs, each written out down to where it does."""
+        """Recursive definitions, each written out up to its first recursion."""
         defs: Schema = {}
         while waiting := [reference for reference, key in self._keys.items() if key not in defs]:
             for reference in waiting:
@@ -211,7 +211,7 @@ class _Writer:
         return {**rest, "anyOf": distinct([self.written(flat, at, "whole") for flat, at in others])}, place
 
     def _alternatives(self, alternatives: object, place: _Place) -> Iterator[tuple[Schema, _Place]]:
-        """The alternatives, and in place of one that is nothing but alternatives its own."""
+        """The alternatives, with those nested in others lifted to the top."""
         for alternative in _list(alternatives, place):
             flat, at = self.flat(alternative, place)
             if flat.keys() == {"anyOf"}:
@@ -220,7 +220,7 @@ class _Writer:
                 yield flat, at
 
     def _kinds(self, flat: Schema) -> tuple[list[str], bool]:
-        """The types of a flat schema, and whether null is one besides."""
+        """The types of a flat schema without null, and whether null is one of them."""
         kinds = kinds_of(flat.get("type")) or self._implied(flat)
         null = flat.get("nullable") is True or "null" in kinds
         others = [kind for kind in kinds if kind != "null"]
@@ -273,7 +273,7 @@ class _Writer:
 
 
 def _allow_null(written: Schema, *, leavable: bool) -> None:
-    """Lets null be said: by leaving a field out, which the template's `nullable` stands for, or else by null itself."""
+    """Allows null: the template's `nullable` where the field may be left out instead, else null as an alternative."""
     if "enum" in written:
         written["enum"] = [value for value in written["enum"] if value is not None]
     if leavable:

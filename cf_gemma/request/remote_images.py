@@ -1,4 +1,4 @@
-"""Images on the web, put into messages as data: URLs. Which may be asked for is decided here; asking is not. Pure."""
+"""Images on the web, put into messages as data: URLs. Decides which may be fetched, and fetches none itself. Pure."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class RemoteImage:
     host: str
     port: int
     since: float
-    """When it was begun with, in seconds of any clock."""
+    """When the fetch began, in seconds of any clock."""
     data: bytearray = field(default_factory=bytearray, repr=False)
 
     @classmethod
     def at(cls, url: str, now: float = 0.0) -> Self:
-        """The image with this URL, not asked for yet."""
+        """The image with this URL, not fetched yet."""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port or PORT
@@ -106,7 +106,7 @@ class RemoteImage:
             raise self.missing("it came compressed, which was not asked for")
 
     def left(self, now: float) -> float:
-        """Seconds that it may still take, from its being asked for on."""
+        """Seconds left of the limit, counted from the request."""
         return max(0.0, self.since + FETCH_SECONDS - now)
 
     def feed(self, chunk: bytes, now: float) -> None:

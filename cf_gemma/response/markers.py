@@ -25,7 +25,7 @@ _MARKERS: Final = (_THOUGHT, _THOUGHT_END, _CALL, _CALL_END, *_TURNS)
 _LONGEST: Final = max(map(len, _MARKERS))
 _ANY_MARKER: Final = re.compile("|".join(map(re.escape, _MARKERS)))
 _FORMS: Final = {_THOUGHT: "thought", _CALL: "call:"}
-"""What stands behind a marker that the model meant: then it is no word about markers."""
+"""What follows a marker that is one; a marker followed by anything else is text about markers."""
 _STATES: Final[dict[str, Literal["thought", "call"]]] = {_THOUGHT: "thought", _CALL: "call"}
 _OPEN_THOUGHT: Final = "thought\n"
 """How a text begins whose server took the opening of the channel for its own."""
@@ -65,7 +65,7 @@ class MarkerFilter:
         self._at = 0
         """Where what is held begins in `_held`."""
         self._awaited = self._tail = ""
-        """The marker without which nothing of what is held is certain, while there is such a one."""
+        """The marker that must come before anything held is certain; "" for none."""
         self._later: list[str] = []
         """What has come since it was looked for in `_held`."""
         self._begun = kind == "reasoning"

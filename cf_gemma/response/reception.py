@@ -49,7 +49,7 @@ class Reception(Generic[Result]):
     def of_answer(
         cls, request: HttpRequest, status: int, headers: Mapping[str, str], *, encoding: str | None = None, now: float
     ) -> Reception[Completion]:
-        """For an answer of the model's, streamed or whole: whatever was asked for, what comes decides."""
+        """For a model's answer. Whether it is streamed or whole is decided by the response, not by the request."""
         kind = headers.get("content-type", "").lower()
         named = "event-stream" in kind
 
@@ -77,7 +77,7 @@ class Reception(Generic[Result]):
 
     @property
     def reader(self) -> Reader[Result]:
-        """What takes the body; before anything of it has come, what its headers speak for."""
+        """The reader of the body; before the first byte, the one that the headers suggest."""
         return self._reader or self._reader_for(b"")
 
     def feed(self, raw: bytes) -> Iterable[Delta]:
@@ -87,7 +87,7 @@ class Reception(Generic[Result]):
         return self._unpacked(raw)
 
     def close(self) -> Iterable[Delta]:
-        """The deltas that only the end of the body gives: all of them when the answer was not streamed."""
+        """The deltas that are known only at the end of the body: all of them when the answer was not streamed."""
         self._reader = self.reader
         return self._reader.close()
 

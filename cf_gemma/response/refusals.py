@@ -38,7 +38,7 @@ _OWN_REMEDIES: Final[Mapping[type[ApiError], str]] = {
     PermissionDenied: "check what the token may do",
     NotFound: "check model and base_url",
 }
-"""Those of a server of one's own."""
+"""The remedies for a server of one's own."""
 
 _HINTS: Final[Mapping[int, str]] = {
     5028: "the model is deprecated: set model to its successor",
@@ -46,7 +46,7 @@ _HINTS: Final[Mapping[int, str]] = {
 """By Cloudflare's code (developers.cloudflare.com, 2026-11)."""
 
 _NO_ERROR: Final[tuple[object, ...]] = (None, False, "", [])
-"""What `error` may be in an answer that isn't one; an empty object is one without a reason."""
+"""Values of `error` that are no error; an empty object is an error without a reason."""
 
 _PREFIX = re.compile(r"^(?:AiError: )+")
 _UUID = re.compile(r"\(([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\)")
@@ -98,7 +98,7 @@ def api_error(payload: dict[str, Any] | str, headers: Mapping[str, str], status:
 
 
 def _without_id(message: str) -> tuple[str, str | None]:
-    """A message without the request's id at its end, and that."""
+    """A message without the request's id at its end, and the id."""
     end = len(message.rstrip())
     match = _UUID.fullmatch(message, max(0, end - _UUID_LENGTH), end)
     return (message[: match.start()].rstrip(), match[1]) if match else (message, None)

@@ -42,7 +42,7 @@ def deltas(
 
 
 def checked(status: int, headers: Mapping[str, str], body: bytes, heaviest: int = HEAVIEST) -> dict[str, Any]:
-    """The JSON object of a response. Raises ApiError when it says no, and ProtocolError when it isn't one."""
+    """The JSON object of a response. Raises ApiError for a refusal, and ProtocolError for anything else."""
     if status >= 300:
         raise api_error(lenient(body), headers, status)
     payload = decoded(body, headers, heaviest)

@@ -66,7 +66,7 @@ class ToolCallAssembler:
                 yield ToolCallDelta(call.place, arguments=rest, choice=self._choice)
 
     def _call(self, piece: _Piece) -> _Call | None:
-        """The call that this is a piece of; None for a piece that says nothing, or nothing new."""
+        """The call that this is a piece of; None for an empty or a repeated piece."""
         call = self._known(piece)
         if call is not None and not piece.begins_after(call):
             return None if piece.repeats(call) else call
@@ -208,7 +208,7 @@ class _Piece:
         return (other_id or anew) and call.arguments.whole() and not self.repeats(call)
 
     def repeats(self, call: _Call) -> bool:
-        """Whether this is, once more, the whole of a call that is whole already."""
+        """Whether this repeats a call that is already complete."""
         same = self.id and (self.id, self.name) == (call.wire_id, call.name)
         known = call.arguments
         return bool(same) and len(self.arguments) == known.length and self.arguments == known.text() and known.whole()

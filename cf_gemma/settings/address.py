@@ -103,7 +103,7 @@ def _base_url(url: str) -> str:
         raise ConfigurationError(f"{setting} must be without user, query and fragment")
     path = parts.path.rstrip("/")
     if not VISIBLE.fullmatch(url) or not _PATH.fullmatch(path) or "/.." in path or "/./" in f"{path}/":
-        raise ConfigurationError(f"{setting} has characters that don't belong into a URL's path")
+        raise ConfigurationError(f"{setting} has characters that don't belong in a URL's path")
     if not _is_host(host):
         raise ConfigurationError(f"{setting} names no host that can exist")
     if parts.scheme == "http" and not _loopback(host):

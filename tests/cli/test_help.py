@@ -26,8 +26,8 @@ COMMANDS = {
 @pytest.mark.parametrize("command", COMMANDS)
 def test_examples(shell: Shell, command: str) -> None:
     """Help says what the command is for, and has examples, with options that there are."""
-    told = shell.run(command, "--help", COLUMNS="200").stdout
-    before, _, after = told.partition("Examples:")
+    output = shell.run(command, "--help", COLUMNS="200").stdout
+    before, _, after = output.partition("Examples:")
     examples = [shlex.split(line, comments=True) for line in re.findall(rf"cf-gemma {command}\b.*", after)]
     assert len(examples) >= 2
     assert "See HELP" not in before
@@ -36,9 +36,9 @@ def test_examples(shell: Shell, command: str) -> None:
 
 def test_all_commands(shell: Shell) -> None:
     """Each has a line in the help of the whole."""
-    told = shell.run("--help", COLUMNS="200").stdout
+    output = shell.run("--help", COLUMNS="200").stdout
     assert set(COMMANDS) == {"ask", "batch", "chat", "demo", "doctor", "emulator"}
-    assert all(re.search(rf"\b{command} +[A-Z]", told) for command in COMMANDS)
+    assert all(re.search(rf"\b{command} +[A-Z]", output) for command in COMMANDS)
 
 
 def loaded(*arguments: str) -> set[str]:
@@ -50,8 +50,8 @@ atexit.register(lambda: print("\\nmodules:", *sys.modules))
 main()
 """
     command = [sys.executable, "-c", script, *arguments, "--help"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own program
-    return set(told.rpartition("modules:")[2].split())
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own program
+    return set(output.rpartition("modules:")[2].split())
 
 
 def test_help_loads_no_command() -> None:
@@ -83,8 +83,8 @@ def test_help_of_a_command_loads_no_client(command: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_begins_with_the_summary(shell: Shell, command: str) -> None:
     """A command's help begins with what the list of commands says of it."""
-    told = " ".join(shell.run(command, "--help", COLUMNS="200").stdout.split())
-    assert SUMMARIES[command] in told
+    output = " ".join(shell.run(command, "--help", COLUMNS="200").stdout.split())
+    assert SUMMARIES[command] in output
 
 
 @pytest.mark.parametrize("command", ["ask", "batch", "chat"])
