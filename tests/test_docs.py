@@ -14,7 +14,7 @@ from tests.recorded import oracle
 from tests.recorded.samples import RED_SQUARE
 
 ROOT = Path(__file__).parent.parent
-NO_PROGRAMS = ("answers.md", "fidelity.md", "speed.md", "testing.md", "worker.md")
+NO_PROGRAMS = ("answers.md", "fidelity.md", "speed.md", "terminal.md", "testing.md", "worker.md")
 """Documents without a program for here: tables, shell commands, what runs as a suite (tests/testing) or in a Worker."""
 
 DOCUMENTS = {
