@@ -273,10 +273,10 @@ class Conversation:
         self._note("A new conversation.")
 
     def _note(self, text: str) -> None:
-        self._aside.print(text, style="dim", markup=False, soft_wrap=True)
+        self._aside.print(text, style="dim", markup=False, soft_wrap=not self._aside.is_terminal)
 
     def _complain(self, text: str) -> None:
-        self._aside.print(text, style="red", markup=False, soft_wrap=True)
+        self._aside.print(text, style="red", markup=False, soft_wrap=not self._aside.is_terminal)
 
 
 def _edit_lines() -> None:

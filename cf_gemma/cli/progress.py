@@ -31,7 +31,7 @@ def watched(job: Bulk, gemma: AsyncGemma, each: Callable[[dict[str, Any]], None]
     console = Console(stderr=True, highlight=False)
     with Display(console, tally) as display:
         interrupted = asyncio.run(_run(job, gemma, tally, display, each))
-    console.print(display.summary(str(job.output)), markup=False, soft_wrap=True)
+    console.print(display.summary(str(job.output)), markup=False, soft_wrap=not console.is_terminal)
     return 130 if interrupted else tally.exit_code
 
 

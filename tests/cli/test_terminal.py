@@ -32,7 +32,8 @@ def test_a_batch_has_a_bar(shell: Shell, source: Path, output: Path) -> None:
     assert "━" * 24 in bar
     assert "20/20" in bar
     assert " tokens  $0.00" in bar
-    assert told.rstrip().splitlines()[-1].startswith("20 rows written to ")
+    assert told.rpartition(bar)[2].strip().startswith("20 rows written to ")
+    assert max(map(len, told.splitlines())) <= 120, "what is longer is wrapped at words"
 
 
 def test_reasoning_is_dim(shell: Shell) -> None:
