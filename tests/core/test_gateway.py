@@ -11,6 +11,7 @@ from langchain_core.load import dumps
 from cf_gemma import AsyncGemma, Gateway, Gemma
 from cf_gemma.emulator import Emulator, Fault, Reply, ScriptedEngine
 from cf_gemma.errors import AuthenticationError, CapacityExceeded, ConfigurationError, NotFound
+from cf_gemma.testing import no_waits
 from langchain_cf_gemma import ChatCloudflareGemma
 from llama_index_cf_gemma import CloudflareGemma
 
@@ -128,7 +129,7 @@ def test_a_cached_answer_is_marked() -> None:
 @pytest.mark.parametrize(("attempts", "requests"), [(3, 1), (1, 3), (None, 3)])
 def test_its_retries_come_instead_of_ours(attempts: int | None, requests: int) -> None:
     """What a gateway with retries of its own gives up isn't sent again; there is one layer of them."""
-    with Emulator(ScriptedEngine([Fault(429, 3040)], repeat=True)) as emulator:
+    with Emulator(ScriptedEngine([Fault(429, 3040)], repeat=True)) as emulator, no_waits():
         gemma = Gemma(**settings(emulator, gateway=Gateway("shop", max_attempts=attempts)))
         with pytest.raises(CapacityExceeded):
             gemma.chat(QUESTION)

@@ -16,6 +16,7 @@ from cf_gemma import AsyncGemma, Gemma
 from cf_gemma.emulator import CUT, Emulator, Fault, Reply, ScriptedEngine, ToolCallSpec
 from cf_gemma.errors import GemmaError
 from cf_gemma.telemetry import GemmaInstrumentor
+from cf_gemma.testing import no_waits
 from langchain_cf_gemma import ChatCloudflareGemma
 from llama_index_cf_gemma import CloudflareGemma
 
@@ -129,7 +130,7 @@ def test_prompts_and_answers_on_request(instrument: Instrument) -> None:
 def test_retries_are_events(instrument: Instrument, face: str) -> None:
     """What was sent again is an event of the one span, with the reason."""
     exporter = instrument()
-    with Emulator([Fault(429, 3040), Reply("a")]) as emulator:
+    with Emulator([Fault(429, 3040), Reply("a")]) as emulator, no_waits():
         ask(face, settings(emulator))
     (span,) = exporter.get_finished_spans()
     (event,) = span.events
