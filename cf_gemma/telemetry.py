@@ -24,6 +24,7 @@ from typing_extensions import override
 from wrapt import wrap_function_wrapper
 
 from cf_gemma import MODEL, AsyncGemma, Completion, Gemma, __version__
+from cf_gemma.jsonobject import as_object
 from cf_gemma.transport import log
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span, Tracer
 
-    from cf_gemma import Delta
+    from cf_gemma import Choice, Delta
 
     Items = Delta | Completion
 
@@ -144,7 +145,7 @@ class _Calls:
     def _begun(
         self, client: Gemma | AsyncGemma, args: Any, kwargs: Mapping[str, Any], *, streams: bool = False
     ) -> _Call:
-        parameters = {**client.options, **kwargs}
+        parameters = {**client.options, **{name: value for name, value in kwargs.items() if value is not None}}
         model = parameters.get("model") or MODEL
         place = urlsplit(client.settings.base_url)
         attributes: dict[str, Any] = {
@@ -223,7 +224,7 @@ class _Call:
                 "cf_gemma.usage.cost": usage.cost,
             }
         if self._content:
-            facts["gen_ai.output.messages"] = _json([_answer(choice.message, choice) for choice in completion.choices])
+            facts["gen_ai.output.messages"] = _json([_answer(choice) for choice in completion.choices])
         self._span.set_attributes({name: fact for name, fact in facts.items() if fact not in (None, [])})
 
 
@@ -236,38 +237,41 @@ def _retry(retry: Callable[..., None], _: object, args: Any, kwargs: Any) -> Non
 
 def _traced_elsewhere(client: Gemma | AsyncGemma) -> bool:
     """Whether somebody else makes a span of each call of this client's framework."""
-    for framework, module, name in _ELSEWHERE:
-        if framework == client.framework and (instrumentation := sys.modules.get(module)):
-            return bool(getattr(instrumentation, name)().is_instrumented_by_opentelemetry)
-    return False
+    return any(
+        getattr(instrumentation, name)().is_instrumented_by_opentelemetry
+        for framework, module, name in _ELSEWHERE
+        if framework == client.framework and (instrumentation := sys.modules.get(module))
+    )
 
 
 def _messages(messages: Any) -> list[dict[str, Any]]:
-    if isinstance(messages, str):
-        messages = [{"role": "user", "content": messages}]
-    return [{"role": message.get("role"), "parts": _parts(message)} for message in messages or ()]
+    """Messages as the conventions have them. What is no message is the client's to refuse, and not shown."""
+    listed = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages or ()
+    fields = (as_object(message) for message in listed)
+    return [{"role": message.get("role"), "parts": _parts(message)} for message in fields if message is not None]
 
 
-def _answer(message: dict[str, Any], choice: Any) -> dict[str, Any]:
-    return {"role": "assistant", "parts": _parts(message), "finish_reason": choice.finish_reason}
+def _answer(choice: Choice) -> dict[str, Any]:
+    return {"role": "assistant", "parts": _parts(choice.message), "finish_reason": choice.finish_reason}
 
 
 def _parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A message's parts as the conventions have them. Of a picture, that there is one."""
+    """A message's parts. Of a picture, that there is one."""
     content = message.get("content")
-    listed = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+    listed = [{"type": "text", "text": content}] if isinstance(content, str) else content or ()
     kind = "tool_call_response" if message.get("role") == "tool" else "text"
-    parts = [
-        {"type": kind, "content": part["text"]} if part.get("type") == "text" else {"type": str(part.get("type"))}
-        for part in listed
-        if part.get("text") != ""
-    ]
+    fields = (as_object(part) or {"type": "text", "text": part} for part in listed)
+    parts: list[dict[str, Any]] = []
     if reasoning := message.get("reasoning_content"):
-        parts.insert(0, {"type": "reasoning", "content": reasoning})
-    return parts + [
-        {"type": "tool_call", "id": call.get("id"), **call.get("function", {})}
-        for call in message.get("tool_calls", ())
-    ]
+        parts.append({"type": "reasoning", "content": reasoning})
+    for part in fields:
+        if part.get("type") != "text":
+            parts.append({"type": str(part.get("type"))})
+        elif text := part.get("text"):
+            parts.append({"type": kind, "content": text})
+    calls = (as_object(call) or {} for call in message.get("tool_calls") or ())
+    parts += [{"type": "tool_call", "id": call.get("id"), **(as_object(call.get("function")) or {})} for call in calls]
+    return parts
 
 
 def _json(value: object) -> str:

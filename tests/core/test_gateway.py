@@ -79,6 +79,13 @@ def test_what_a_gateway_would_refuse(bad: dict[str, Any]) -> None:
     assert "canary" not in str(caught.value)
 
 
+def test_a_token_that_is_no_header() -> None:
+    """It is refused before anything is sent, and not shown."""
+    with pytest.raises(ConfigurationError, match=r"^gateway: the value of cf-aig-authorization") as caught:
+        Gemma("account", "token", gateway=Gateway("shop", authorization="canary\r\nx: y"))
+    assert "canary" not in str(caught.value)
+
+
 def test_its_token_is_never_shown() -> None:
     """Neither by the gateway nor by a model that has one, nor where a model is saved."""
     gateway = Gateway("shop", authorization="gateway-canary")
@@ -172,7 +179,9 @@ def test_a_check_when_a_model_is_made(model: Callable[..., Any]) -> None:
         model(**place)
         assert emulator.requests == []
         model(**place, validate=True)
-        assert [one.json["max_tokens"] for one in emulator.requests] == [1]
+        model(**place, n=4, temperature=0.5, validate=True)
+        assert [one.json["max_tokens"] for one in emulator.requests] == [1, 1]
+        assert all({"n", "temperature"}.isdisjoint(one.json) for one in emulator.requests)
         with pytest.raises(AuthenticationError):
             model(**{**place, "api_token": "wrong"}, validate=True, max_retries=0)
         with pytest.raises(NotFound):

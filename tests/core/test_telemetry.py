@@ -14,7 +14,7 @@ from opentelemetry.trace import StatusCode
 
 from cf_gemma import AsyncGemma, Gemma
 from cf_gemma.emulator import CUT, Emulator, Fault, Reply, ScriptedEngine, ToolCallSpec
-from cf_gemma.errors import GemmaError
+from cf_gemma.errors import GemmaError, InvalidRequest
 from cf_gemma.telemetry import GemmaInstrumentor
 from cf_gemma.testing import no_waits
 from langchain_cf_gemma import ChatCloudflareGemma
@@ -126,6 +126,27 @@ def test_prompts_and_answers_on_request(instrument: Instrument) -> None:
     assert answer["parts"][1]["name"] == "look_up"
 
 
+def test_odd_messages_are_the_client_s_to_refuse(instrument: Instrument) -> None:
+    """Nulls and bare texts are no trouble, and what is no message gets the client's own error."""
+    exporter = instrument(capture_content=True)
+    with Emulator([Reply("a")]) as emulator:
+        gemma = Gemma(**settings(emulator))
+        gemma.chat([{"role": "assistant", "content": None, "tool_calls": None}, {"role": "user", "content": QUESTION}])
+        with pytest.raises(InvalidRequest):
+            gemma.chat(["no message"])
+    shown = [json.loads(facts(span)["gen_ai.input.messages"]) for span in exporter.get_finished_spans()]
+    question = {"role": "user", "parts": [{"type": "text", "content": QUESTION}]}
+    assert shown == [[{"role": "assistant", "parts": []}, question], []]
+
+
+def test_a_null_says_nothing(instrument: Instrument) -> None:
+    """A parameter that is None for a call is the client's own, in the span as in the request."""
+    exporter = instrument()
+    with Emulator([Reply("a")]) as emulator:
+        Gemma(**settings(emulator, temperature=0.5)).chat(QUESTION, temperature=None)
+    assert facts(exporter.get_finished_spans()[0])["gen_ai.request.temperature"] == 0.5
+
+
 @pytest.mark.parametrize("face", FACES)
 def test_retries_are_events(instrument: Instrument, face: str) -> None:
     """What was sent again is an event of the one span, with the reason."""
@@ -168,6 +189,8 @@ def test_an_abandoned_stream_ends_its_span(instrument: Instrument) -> None:
     [
         ("openinference.instrumentation.langchain", "LangChainInstrumentor", "LangChain"),
         ("openinference.instrumentation.llama_index", "LlamaIndexInstrumentor", "LlamaIndex"),
+        ("opentelemetry.instrumentation.langchain", "LangchainInstrumentor", "LangChain"),
+        ("opentelemetry.instrumentation.llamaindex", "LlamaIndexInstrumentor", "LlamaIndex"),
     ],
 )
 @pytest.mark.parametrize("active", [True, False])
@@ -177,7 +200,11 @@ def test_no_span_twice(
     """Where OpenInference makes spans of a framework's calls, none is made here; of all others one is."""
     exporter = instrument()
     other = SimpleNamespace(is_instrumented_by_opentelemetry=active)
-    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{name: lambda: other}))  # type: ignore[arg-type]
+    idle = SimpleNamespace(is_instrumented_by_opentelemetry=False)
+    for there in ("openinference.instrumentation.langchain", "openinference.instrumentation.llama_index"):
+        names = dict.fromkeys(("LangChainInstrumentor", "LlamaIndexInstrumentor"), lambda: idle)
+        monkeypatch.setitem(sys.modules, there, SimpleNamespace(**names))
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{name: lambda: other}))
     with Emulator(ScriptedEngine([Reply("a")], repeat=True)) as emulator:
         for face in FACES:
             ask(face, settings(emulator))

@@ -42,12 +42,12 @@ def traced(reply: Reply, ask: Callable[[ChatCloudflareGemma, dict[str, Any]], ob
 
 def invoke(model: ChatCloudflareGemma, config: dict[str, Any]) -> None:
     """A whole answer."""
-    model.invoke(QUESTION, config=config)  # type: ignore[arg-type]
+    model.invoke(QUESTION, config=config)
 
 
 def stream(model: ChatCloudflareGemma, config: dict[str, Any]) -> None:
     """A streamed one."""
-    list(model.stream(QUESTION, config=config))  # type: ignore[arg-type]
+    list(model.stream(QUESTION, config=config))
 
 
 @pytest.mark.parametrize("ask", [invoke, stream])
