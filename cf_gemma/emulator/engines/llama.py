@@ -166,17 +166,23 @@ def _load(path: Path, threads: int, context: int) -> Any:
     params.port, params.api_keys, params.ui = 0, [secrets.token_urlsafe(32)], False
     params.verbosity = -1
     params.endpoint_metrics = True
-    with ThreadPoolExecutor(1) as loader:  # a thread of its own, so that Ctrl-C can't come between made and ready
-        try:
-            return loader.submit(_ready, llama.Server, params).result()
-        except RuntimeError as error:
-            raise ConfigurationError(f"llama.cpp can't load {path}: {error}") from error
+    loaded: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    # A thread of its own, so that Ctrl-C can't come between made and ready; a queue, because Ctrl-C breaks the lock of
+    # a future that is waited for.
+    threading.Thread(target=lambda: loaded.put(_ready(llama.Server, params)), name="cf-gemma-load").start()
+    server = loaded.get()
+    if isinstance(server, Exception):
+        raise ConfigurationError(f"llama.cpp can't load {path}: {server}") from server
+    return server
 
 
 def _ready(make: Callable[[Any], Any], params: Any) -> Any:
-    """A server that may be freed: one whose loop hasn't begun forgets a request to end, and never returns."""
-    server = make(params)
-    server.handle_metrics()  # only the loop answers it
+    """A server that may be freed (one whose loop hasn't begun never hears that it shall end), or what went wrong."""
+    try:
+        server = make(params)
+        server.handle_metrics()  # only the loop answers it
+    except Exception as error:  # noqa: BLE001 - raised by the thread that waits
+        return error
     return server
 
 
