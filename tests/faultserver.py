@@ -119,11 +119,11 @@ class FaultServer:
         """The base URL."""
         return f"http://127.0.0.1:{self.port}"
 
-    def wait_until_closed(self, seconds: float = 0.2) -> bool:
+    def wait_until_closed(self, seconds: float = 3.0) -> bool:
         """Whether every connection is closed within so many seconds."""
         return self._wait(lambda: self.open == 0, seconds)
 
-    def wait_for_requests(self, count: int, seconds: float = 1.0) -> bool:
+    def wait_for_requests(self, count: int, seconds: float = 10.0) -> bool:
         """Whether so many requests have come within so many seconds."""
         return self._wait(lambda: len(self.requests) >= count, seconds)
 

@@ -132,7 +132,7 @@ def test_ctrl_c() -> None:
             assert program.wait(10) == 130
             assert program.stderr
             assert program.stderr.read() == ""
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 6
 
 
 def test_local_and_version(shell: Shell) -> None:

@@ -138,7 +138,7 @@ def test_ctrl_c_stops_the_answer() -> None:
             program.stdin.flush()
             assert program.stdout.read(3) == "one"
             program.send_signal(signal.SIGINT)
-            rest, told = program.communicate("go on\n", timeout=10)
+            rest, told = program.communicate("go on\n", timeout=30)
         assert rest.endswith("\nfive\n")
         assert "(stopped)" in told
         assert "Traceback" not in told

@@ -26,7 +26,7 @@ def test_a_batch_has_a_bar(shell: Shell, source: Path, output: Path) -> None:
     options = ("batch", source, "-o", output, "--rpm", "0")
     with terminal() as screen, shell.start(*options, stderr=screen.theirs, looks=LOOKS) as program:
         told = plain(screen.shown())
-        assert program.communicate(timeout=10)[0] == ""
+        assert program.communicate(timeout=30)[0] == ""
     assert program.returncode == 0
     bar = next(line for line in reversed(told.splitlines()) if line.startswith("batch "))
     assert "━" * 24 in bar

