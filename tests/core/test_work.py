@@ -156,7 +156,7 @@ def kept(pieces: Iterator[Any]) -> float:
 
 @pytest.mark.parametrize(("face", "blocks"), [("Gemma", 2), ("LangChain", 17), ("LlamaIndex", 26)])
 def test_what_a_piece_holds(face: str, blocks: float) -> None:
-    """Objects behind each piece that a user keeps, the framework's own included: threads of other tests may add some."""
+    """Objects behind each piece that a user keeps, the framework's own included; other threads may add to a count."""
     with httpx.Client(transport=answering(700)) as client:
         assert min(kept(opened(face, client)) for _ in range(3)) <= blocks
 
