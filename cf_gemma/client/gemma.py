@@ -383,10 +383,10 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
     async def _unblocked_request(
         self, messages: Messages, prompt: str | None, options: Mapping[str, Any], *, stream: bool | None = None
     ) -> HttpRequest:
-        """The request; made by another thread when there are images, which may have to be scaled down."""
-        if not remote_images.has_images(messages):
-            return self._request(messages, prompt, options, stream=stream)
+        """The request; made by another thread where an image has to be scaled down."""
         messages = await self._with_images(messages)
+        if not remote_images.has_heavy_images(messages):
+            return self._request(messages, prompt, options, stream=stream)
         return await asyncio.to_thread(self._request, messages, prompt, options, stream=stream)
 
     async def _streamed(

@@ -120,6 +120,16 @@ def fitted(source: bytes | str) -> str:
     return _made(_Source(source, (type(source), hashlib.sha256(data).digest())))
 
 
+def must_be_converted(source: bytes | str) -> bool:
+    """Whether an image can't go out as it stands, so that to make its request takes a while. Wrong ones take none."""
+    if isinstance(source, bytes) or len(source) > 2 * IMAGE_BYTES:  # not read here: to check that much takes a while
+        return True
+    try:
+        return _ready(_Source(source, (hash(source), len(source)))) is None
+    except UnsupportedContent:
+        return False
+
+
 class _Source:
     """An image as it was given, known by a key, so that to remember something of it doesn't keep it in memory."""
 

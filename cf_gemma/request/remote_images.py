@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from cf_gemma.errors import UnsupportedContent
 from cf_gemma.model.json_object import as_object
+from cf_gemma.request.images import must_be_converted
 from cf_gemma.request.messages import newest_places
 
 if TYPE_CHECKING:
@@ -123,8 +124,13 @@ class RemoteImage:
 
 
 def has_images(messages: object) -> bool:
-    """Whether any message has an image, so that making the request may take a while."""
+    """Whether any message has an image, which may have to be fetched, or converted."""
     return any(True for _ in _image_urls(messages))
+
+
+def has_heavy_images(messages: object) -> bool:
+    """Whether any image can't go out as it stands, so that making the request takes a while."""
+    return any(must_be_converted(image_url["url"]) for image_url in _image_urls(messages))
 
 
 def addresses(messages: object) -> list[str]:

@@ -12,6 +12,7 @@ from cf_gemma.errors import UnsupportedContent
 from cf_gemma.request import remote_images
 from cf_gemma.request.remote_images import RemoteImage
 from tests.recorded.samples import RED_SQUARE
+from tests.request.images import picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +35,16 @@ def test_images_that_are_no_addresses() -> None:
         assert remote_images.has_images(_question(image))
         assert remote_images.addresses(_question(image)) == []
     assert remote_images.addresses([*_question(), *_question(b"GIF8")]) == [URL]
+
+
+def test_images_that_take_a_while() -> None:
+    """Only what must be converted is left to another thread: not what is as it shall be, nor what is refused."""
+    text = base64.b64encode(RED_SQUARE).decode()
+    large = base64.b64encode(picture("PNG", (2_000, 20))).decode()
+    for image in (large, RED_SQUARE, text * 100_000):
+        assert remote_images.has_heavy_images([{"role": "user", "content": "hi"}, *_question(image)])
+    for image in (text, f"data:image/png;base64,{text}", URL, "no image"):
+        assert not remote_images.has_heavy_images(_question(image))
 
 
 class Web:
