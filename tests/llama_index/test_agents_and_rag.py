@@ -8,7 +8,6 @@ from llama_index.core import Document, get_response_synthesizer
 from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, FunctionAgent, ReActAgent, ToolCallResult
 from llama_index.core.base.llms.types import ThinkingBlock
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
-from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
@@ -304,7 +303,7 @@ async def test_empty_rounds_end_with_their_cause(
 async def test_a_context_is_restored_without_the_environment(emulate: Emulate, connect: Connect) -> None:
     """A workflow's Context that holds the model is restored where there is no token; the first call asks for it."""
     llm = connect(emulate(["Hi"]), temperature=0.5)
-    agent = FunctionAgent(tools=[], llm=MockFunctionCallingLLM())
+    agent = FunctionAgent(tools=[], llm=llm)
     context: Any = Context(agent)
     await context.store.set("llm", llm)
     serialized = context.to_dict(serializer=JsonSerializer())
