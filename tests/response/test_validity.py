@@ -22,6 +22,9 @@ WEATHER = {
         "days": {"type": "integer"},
         "exact": {"type": "boolean"},
         "ratio": {"type": "number", "nullable": True},
+        "unit": {"type": "string", "nullable": True},
+        "word": {"type": "string", "nullable": True, "enum": ["null", "void"]},
+        "either": {"anyOf": [{"type": "string"}, {"type": "null"}]},
         "any": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
         "list": {"type": "array", "items": {"$ref": "#/$defs/N"}},
     },
@@ -133,13 +136,19 @@ def test_a_name_that_is_cut_off(name: str, valid: bool) -> None:
         ('{"city": "3", "any": "3"}', {"city": "3", "any": "3"}),
         ('{"city": "null", "exact": "true"}', {"city": "null", "exact": True}),
         ('{"city": "x", "ratio": "null"}', {"city": "x", "ratio": None}),
+        ('{"city": "x", "unit": "null", "either": "null"}', {"city": "x", "unit": None, "either": None}),
+        ('{"city": "x", "unit": "3", "either": "true"}', {"city": "x", "unit": "3", "either": "true"}),
+        ('{"city": "x", "word": "null"}', {"city": "x", "word": "null"}),
         ('{"city": "x", "ratio": "1e3"}', {"city": "x", "ratio": 1000.0}),
         ('{"city": "x", "list": ["1", 2]}', {"city": "x", "list": [1, 2]}),
         ('{"city": "x", "other": "1"}', {"city": "x", "other": "1"}),
     ],
 )
 def test_bent_types(arguments: str, args: dict[str, Any]) -> None:
-    """A text that stands for a number, a truth value or null is one where the schema allows no text, and only there."""
+    """A text that stands for a number or a truth value is one where the schema allows no text, and only there.
+
+    One that stands for null is null wherever that is allowed, and isn't one of the texts that the schema lists.
+    """
     assert choice(("get_weather", arguments)).tool_calls[0].args == args
 
 
