@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -119,6 +120,27 @@ def test_the_models_quote_token(arguments: str, args: dict[str, Any] | None) -> 
     got = choice(("get_weather", arguments))
     assert [call.args for call in got.tool_calls] == ([args] if args else [])
     assert all("quote token" in call.error for call in got.invalid_tool_calls)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "why"),
+    [
+        ('<|"|>Paris<|"|>}', "{}", "a marker of the model's stands in the name"),
+        ("get_weather", r'{"\"city\"": "\"Paris\"", "\"days\"": "3"}', "in quotation marks"),
+        ("get_weather", '{"city": "<|tool_call>call:now{"}', "another call begins"),
+    ],
+)
+def test_a_call_that_the_server_misread(name: str, arguments: str, why: str) -> None:
+    """What vLLM 0.32 makes of `<|tool_call>NAME{…}`, of JSON in a call, and of a call within a call is no valid one."""
+    got = choice((name, arguments))
+    assert not got.tool_calls
+    assert why in got.invalid_tool_calls[0].error
+
+
+def test_markers_and_quotation_marks_in_values() -> None:
+    """They are the model's own words there."""
+    args = {"city": 'the "<|tool_call>" marker', "any": '"quoted"'}
+    assert choice(("get_weather", json.dumps(args))).tool_calls[0].args == args
 
 
 @pytest.mark.parametrize(("name", "valid"), [("get", False), ("get_w", False), ("got", True), ("get_weather", True)])
