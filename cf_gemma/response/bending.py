@@ -22,14 +22,15 @@ _RESPELLINGS: Final = 64
 def bent_back(value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, levels: int = _LEVELS) -> Any:
     """The value with texts that only stand for a number, a truth value or null as what they stand for.
 
-    Where the schema allows a text, a text it stays. What is already right is the same object.
+    Where the schema allows a text, a text it stays, but for "null" where it allows null: vLLM 0.32 and SGLang 0.5 write
+    that for the model's null. What is already right is the same object.
     """
     root = schema if root is None else root
     schema = _resolved(schema, root)
     if levels == 0:
         return value
     if isinstance(value, str):
-        return _unbent(value, _all_types(schema, root))
+        return value if _is_listed(value, schema) else _unbent(value, _all_types(schema, root))
     if isinstance(value, list):
         items = as_object(schema.get("items"))
         listed = cast("list[Any]", value)
@@ -78,11 +79,17 @@ def _all_types(schema: dict[str, Any], root: dict[str, Any]) -> frozenset[str]:
     return frozenset(kind for each in types for kind in each) if all(types) else frozenset()
 
 
+def _is_listed(value: str, schema: dict[str, Any]) -> bool:
+    """Whether the text is one of those that the schema lists."""
+    options = [schema, *(as_object(one) or {} for one in schema.get("anyOf") or schema.get("oneOf") or ())]
+    return any(isinstance(listed := one.get("enum"), list) and value in listed for one in options)
+
+
 def _unbent(text: str, types: frozenset[str]) -> Any:
-    if not types or "string" in types:
-        return text
     if text == "null" and "null" in types:
         return None
+    if not types or "string" in types:
+        return text
     if text in ("true", "false") and "boolean" in types:
         return text == "true"
     if "integer" in types and _INTEGER.fullmatch(text) and len(text) < 20:

@@ -14,6 +14,7 @@ from cf_gemma.errors import (
     StreamTruncated,
     ToolChoiceNotHonoured,
 )
+from cf_gemma.model.completion import InvalidToolCall
 from cf_gemma.response.answer import AnswerBuilder
 from cf_gemma.response.headers import request_id, retry_after
 from cf_gemma.response.refusals import api_error, lenient
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Never
 
-    from cf_gemma.model.completion import Completion, Delta
+    from cf_gemma.model.completion import Choice, Completion, Delta
     from cf_gemma.request.http_request import HttpRequest
 
 BODY_LIMIT: Final = 8 * 1024 * 1024
@@ -213,8 +214,8 @@ class PlainObject(_Collected, Reader["dict[str, Any]"]):
 def honoured(request: HttpRequest, completion: Completion) -> Completion:
     """The completion, if it is what was asked for.
 
-    Raises StreamTruncated for one that the server broke off, and ToolChoiceNotHonoured where a call was required and
-    none was made; an answer that ran out of tokens has its finish reason to say so.
+    Raises StreamTruncated for one that the server broke off, and ToolChoiceNotHonoured where a call was required, or
+    one of a certain tool, and none was made; an answer that ran out of tokens has its finish reason to say so.
     """
     if broken := next((one.finish_reason for one in completion.choices if one.finish_reason in _BROKEN_OFF), None):
         raise StreamTruncated(
@@ -222,12 +223,18 @@ def honoured(request: HttpRequest, completion: Completion) -> Completion:
             request_id=completion.request_id,
             partial=completion,
         )
-    if request.requires_call and not all(
-        choice.calls or choice.finish_reason == "length" for choice in completion.choices
-    ):
+    if request.requires_call and not all(_is_honoured(choice, request.named) for choice in completion.choices):
+        what = "a tool call" if request.named is None else f"a call of {request.named}"
         raise ToolChoiceNotHonoured(
-            "a tool call was required and the model made none; some versions of the servers enforce neither form",
+            f"{what} was required and the model made none; some versions of the servers enforce neither form",
             request_id=completion.request_id,
             partial=completion,
         )
     return completion
+
+
+def _is_honoured(choice: Choice, named: str | None) -> bool:
+    """Whether there is a call that may be the one that was required; the name of an invalid one may be cut."""
+    return choice.finish_reason == "length" or any(
+        named is None or isinstance(call, InvalidToolCall) or call.name == named for call in choice.calls
+    )

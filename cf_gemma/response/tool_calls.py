@@ -187,7 +187,7 @@ class _Piece:
         self.indexed = isinstance(index, int)
         self.index: int = index if isinstance(index, int) else place
         self.id = str(entry.get("id") or "")
-        self.name = str(source.get("name") or "")
+        self.name = str(source.get("name") or "").strip()  # vLLM 0.32 keeps a blank before it, in streams alone
         arguments = source.get("arguments")
         if arguments is None:
             self.arguments = ""

@@ -104,9 +104,16 @@ def test_cut_by_max_tokens(serve: Callable[..., Caller], dialect: str) -> None:
 @pytest.mark.parametrize("dialect", CUT_CALLS)
 def test_cut_without_the_quirk(serve: Callable[..., Caller], dialect: str) -> None:
     """Without the quirk it comes as far as it came, and says `length`."""
-    caller = serve(PARIS, dialect=dialect)
+    caller = serve(PARIS, dialect=dialect, quirks=())
     expected = Answer("", "", [("get_weather", CUT)], "length", None)
     assert (whole(caller, max_tokens=3), streamed(caller, max_tokens=3)) == (expected, expected)
+
+
+def test_cut_calls_are_drawn(serve: Callable[..., Caller]) -> None:
+    """By default a cut call comes as the server makes it, or as far as it came, drawn for each request."""
+    caller = serve(PARIS, dialect="V-0.32")
+    calls = [call for _ in range(20) for call in whole(caller, max_tokens=3).calls]
+    assert set(calls) == {("get_weather", CUT), ("get_weather", CLOSED)}
 
 
 CUT_BY_STOP = {
@@ -269,13 +276,13 @@ def test_history(serve: Callable[..., Caller], dialect: str, status: int, argume
 
 def test_quirks_of_one_request(serve: Callable[..., Caller]) -> None:
     """A header names the quirks of a request; one that there isn't is refused in words that list what there is."""
-    caller = serve(PARIS, dialect="V-0.32")
+    caller = serve(PARIS, dialect="V-0.32", quirks=())
     quirky = caller.run({"x-emulator-quirks": "grammar, cut_calls"}, max_tokens=3).json()["result"]["choices"][0]
     assert quirky["message"]["tool_calls"][0]["function"]["arguments"] == CLOSED
     assert whole(caller, max_tokens=3).calls == [("get_weather", CUT)]
     refused = caller.run({"x-emulator-quirks": "cut"})
     assert refused.status_code == 400
-    assert "x-emulator-quirks must be a tuple of cut_calls, grammar, history, not ('cut',)" in refused.text
+    assert "x-emulator-quirks must be random or a tuple of cut_calls, grammar, history, not ('cut',)" in refused.text
 
 
 @pytest.mark.parametrize("stream", [True, False])

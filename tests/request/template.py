@@ -52,6 +52,11 @@ def flaws(body: Mapping[str, Any]) -> list[str]:
     return [flaw for flaw, is_there in found.items() if is_there]
 
 
+def source(revision: str = CURRENT) -> str:
+    """The template itself."""
+    return _wheel()[revision]
+
+
 def declaration(prompt: str, name: str) -> str:
     """What the prompt says of one tool."""
     begin = prompt.index(f"<|tool>declaration:{name}{{")
@@ -62,7 +67,7 @@ def declaration(prompt: str, name: str) -> str:
 def _template(revision: str) -> Template:
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.globals["raise_exception"] = _refuse
-    return environment.from_string(_wheel()[revision])
+    return environment.from_string(source(revision))
 
 
 @cache

@@ -215,6 +215,7 @@ def test_tool_choice(options: Body, choice: object, required: bool) -> None:
     content = json.loads(sent.body)
     assert content.get("tool_choice") == choice
     assert sent.requires_call is required
+    assert (sent.named is not None) is isinstance(choice, dict)
     assert ("tools" in content) is bool(options.get("tools"))
     assert "parallel_tool_calls" not in content
     assert options == before

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,16 @@ REPLY = b'{"choices":[{"message":{"content":"ab"},"finish_reason":"stop"}]}'
 
 
 def received(
-    *pieces: bytes, status: int = 200, stream: bool = True, requires_call: bool = False, **headers: str
+    *pieces: bytes,
+    status: int = 200,
+    stream: bool = True,
+    requires_call: bool = False,
+    named: str | None = None,
+    **headers: str,
 ) -> tuple[list[Delta], Completion]:
     """What an answer in these pieces says."""
     told = {name.replace("_", "-"): value for name, value in headers.items()}
-    request = HttpRequest("https://api.test", {}, b"{}", stream=stream, requires_call=requires_call)
+    request = HttpRequest("https://api.test", {}, b"{}", stream=stream, requires_call=requires_call, named=named)
     reception = Reception.of_answer(request, status, told, now=0.0)
     deltas = [delta for piece in pieces for delta in reception.feed(piece)]
     return [*deltas, *reception.close()], reception.result()
@@ -162,6 +168,22 @@ def test_a_required_call_that_was_not_made(body: bytes, called: bool) -> None:
             received(body, requires_call=True, cf_ray="ray")
         assert caught.value.partial == received(body, cf_ray="ray")[1]
         assert caught.value.request_id == "ray"
+
+
+@pytest.mark.parametrize(
+    ("calls", "honoured"),
+    [([("f", "{}")], True), ([("g", "{}"), ("f", "{}")], True), ([("g", "{}")], False), ([("g", "{")], True)],
+)
+def test_a_named_call_that_was_not_made(calls: list[tuple[str, str]], honoured: bool) -> None:
+    """A call of another tool is none of the named one, unless it is broken: then so may be its name."""
+    wire = [{"function": {"name": name, "arguments": arguments}} for name, arguments in calls]
+    body = json.dumps({"choices": [{"message": {"tool_calls": wire}, "finish_reason": "stop"}]}).encode()
+    assert received(body, requires_call=True)[1]
+    if honoured:
+        assert received(body, requires_call=True, named="f")[1]
+    else:
+        with pytest.raises(e.ToolChoiceNotHonoured, match="a call of f was required"):
+            received(body, requires_call=True, named="f")
 
 
 def test_a_cut_or_silent_stream_carries_what_had_come() -> None:

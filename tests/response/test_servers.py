@@ -64,6 +64,23 @@ def test_a_cut_call_is_not_executed(case: Case) -> None:
     assert completion.text == ""
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [
+        ("tool_blank_name", [("get_weather", {"city": "Rome"})]),
+        ("tool_no_name", []),
+        ("tool_json", []),
+        ("tool_in_tool", []),
+    ],
+)
+def test_what_the_server_misread(name: str, calls: list[Any], streamed: bool) -> None:
+    """A call that the model wrote badly is what it meant, or invalid."""
+    completion = Case("vllm/slips", name, streamed).read()[1]
+    assert [(call.name, call.args) for call in completion.tool_calls] == calls
+    assert len(completion.invalid_tool_calls) == 1 - len(calls)
+
+
 def _joined(deltas: list[Any], kind: type) -> str:
     return "".join(delta.text for delta in deltas if isinstance(delta, kind))
 

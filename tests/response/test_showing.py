@@ -23,6 +23,7 @@ SCHEMA: Final[dict[str, Any]] = {
         "on": {"type": "boolean"},
         "tags": {"type": "array", "items": {"type": "integer"}},
         "none": {"type": "integer", "nullable": True},
+        "unit": {"type": "string", "nullable": True},
     },
 }
 REQUEST: Final = HttpRequest("https://x.test", {}, b"", stream=True, tools={"go": SCHEMA})
@@ -49,6 +50,7 @@ def streamed(arguments: str, cuts: list[int]) -> tuple[list[str], Choice]:
         ('{"city": "Paris", "days": 3}', {"city": "Paris", "days": 3}),
         ('{"city": "3", "days": "3", "x": "1e3"}', {"city": "3", "days": 3, "x": 1000.0}),
         ('{"on": "true", "tags": ["1", 2, "3"], "none": "null"}', {"on": True, "tags": [1, 2, 3], "none": None}),
+        ('{"unit": "null", "city": "x"}', {"unit": None, "city": "x"}),
         ('{"city": "a <| b", "days": "-7"}', {"city": "a <| b", "days": -7}),
         (r'{"city": "weather in Tokyo<|\"|>"}', {"city": "weather in Tokyo"}),
         (r'{"city": "say: \"3\", \"null\"", "days": "4"}', {"city": 'say: "3", "null"', "days": 4}),

@@ -88,6 +88,7 @@ def test_two_calls_in_every_manner(style: ToolStyle) -> None:
         pytest.param([[entry(name="f", id="a")], [None, "junk", 7, entry("{}")]], [("f", "{}")], id="junk beside it"),
         pytest.param([[{"id": None, "index": 0, "function": {"name": None, "arguments": ""}}]], [], id="nulls alone"),
         pytest.param([[{"id": "a", "index": True, "function": {"name": "f"}}]], [("f", "{}")], id="index true"),
+        pytest.param([[entry("{}", name=" f", id="a")]], [("f", "{}")], id="a blank before the name"),
         pytest.param([[]], [], id="empty array"),
     ],
 )  # fmt: skip

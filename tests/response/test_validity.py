@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,9 @@ WEATHER = {
         "days": {"type": "integer"},
         "exact": {"type": "boolean"},
         "ratio": {"type": "number", "nullable": True},
+        "unit": {"type": "string", "nullable": True},
+        "word": {"type": "string", "nullable": True, "enum": ["null", "void"]},
+        "either": {"anyOf": [{"type": "string"}, {"type": "null"}]},
         "any": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
         "list": {"type": "array", "items": {"$ref": "#/$defs/N"}},
     },
@@ -118,6 +122,27 @@ def test_the_models_quote_token(arguments: str, args: dict[str, Any] | None) -> 
     assert all("quote token" in call.error for call in got.invalid_tool_calls)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "why"),
+    [
+        ('<|"|>Paris<|"|>}', "{}", "a marker of the model's stands in the name"),
+        ("get_weather", r'{"\"city\"": "\"Paris\"", "\"days\"": "3"}', "in quotation marks"),
+        ("get_weather", '{"city": "<|tool_call>call:now{"}', "another call begins"),
+    ],
+)
+def test_a_call_that_the_server_misread(name: str, arguments: str, why: str) -> None:
+    """What vLLM 0.32 makes of `<|tool_call>NAME{…}`, of JSON in a call, and of a call within a call is no valid one."""
+    got = choice((name, arguments))
+    assert not got.tool_calls
+    assert why in got.invalid_tool_calls[0].error
+
+
+def test_markers_and_quotation_marks_in_values() -> None:
+    """They are the model's own words there."""
+    args = {"city": 'the "<|tool_call>" marker', "any": '"quoted"'}
+    assert choice(("get_weather", json.dumps(args))).tool_calls[0].args == args
+
+
 @pytest.mark.parametrize(("name", "valid"), [("get", False), ("get_w", False), ("got", True), ("get_weather", True)])
 def test_a_name_that_is_cut_off(name: str, valid: bool) -> None:
     """A name that is no tool's, and the beginning of one, is cut off; another unknown name is the model's own."""
@@ -133,13 +158,19 @@ def test_a_name_that_is_cut_off(name: str, valid: bool) -> None:
         ('{"city": "3", "any": "3"}', {"city": "3", "any": "3"}),
         ('{"city": "null", "exact": "true"}', {"city": "null", "exact": True}),
         ('{"city": "x", "ratio": "null"}', {"city": "x", "ratio": None}),
+        ('{"city": "x", "unit": "null", "either": "null"}', {"city": "x", "unit": None, "either": None}),
+        ('{"city": "x", "unit": "3", "either": "true"}', {"city": "x", "unit": "3", "either": "true"}),
+        ('{"city": "x", "word": "null"}', {"city": "x", "word": "null"}),
         ('{"city": "x", "ratio": "1e3"}', {"city": "x", "ratio": 1000.0}),
         ('{"city": "x", "list": ["1", 2]}', {"city": "x", "list": [1, 2]}),
         ('{"city": "x", "other": "1"}', {"city": "x", "other": "1"}),
     ],
 )
 def test_bent_types(arguments: str, args: dict[str, Any]) -> None:
-    """A text that stands for a number, a truth value or null is one where the schema allows no text, and only there."""
+    """A text that stands for a number or a truth value is one where the schema allows no text, and only there.
+
+    One that stands for null is null wherever that is allowed, and isn't one of the texts that the schema lists.
+    """
     assert choice(("get_weather", arguments)).tool_calls[0].args == args
 
 

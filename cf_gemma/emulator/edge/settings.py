@@ -40,7 +40,7 @@ class Options(TypedDict, total=False):
     api_token: str
     dialect: DialectName
     tool_calls: ToolCallStyle | Literal["random"]
-    quirks: tuple[Quirk, ...]
+    quirks: tuple[Quirk, ...] | Literal["random"]
     compat_tail: bool
     seed: int | None
     models: tuple[str, ...]
@@ -69,8 +69,9 @@ class Settings:
     each request, as the service does."""
     tool_calls: ToolCallStyle | Literal["random"] = "random"
     """How streamed tool calls are cut; "random" draws among all but "position"."""
-    quirks: tuple[Quirk, ...] = ("grammar", "history")
-    """What the back-ends do where a careless client gives wrong answers, see `Quirk`."""
+    quirks: tuple[Quirk, ...] | Literal["random"] = "random"
+    """What the back-ends do where a careless client gives wrong answers, see `Quirk`. "random" is all of them, but for
+    "cut_calls", which is drawn for each request."""
     compat_tail: bool = False
     """Whether streams of the chat-completions route, too, end with the native event. No published capture tells."""
     seed: int | None = 0
@@ -127,7 +128,8 @@ class Settings:
         """How to answer one request."""
         name = random.choice(("S", "V")) if self.dialect == "random" else self.dialect
         style = random.choice(_STYLES) if self.tool_calls == "random" else self.tool_calls
-        return Manner(random.choice(DIALECTS[name]), style, self.quirks)
+        dialect = random.choice(DIALECTS[name])
+        return Manner(dialect, style, random.choice(_QUIRKS) if self.quirks == "random" else self.quirks)
 
 
 OVERRIDES: Final = {f"x-emulator-{name.replace('_', '-')}": name for name in ("dialect", "tool_calls", "quirks")}
@@ -147,7 +149,9 @@ def _at_least(least: int, kind: type[int | float], *, optional: bool = False) ->
 
 
 def _are_quirks(value: Any) -> bool:
-    return isinstance(value, tuple) and all(quirk in get_args(Quirk) for quirk in cast("tuple[Any, ...]", value))
+    if isinstance(value, tuple):
+        return all(quirk in get_args(Quirk) for quirk in cast("tuple[Any, ...]", value))
+    return value == "random"
 
 
 _TEXT: Final[_Rule] = ("a text", lambda value: isinstance(value, str) and bool(value))
@@ -159,7 +163,7 @@ _RULES: Final[Mapping[str, _Rule]] = MappingProxyType(
         "api_token": _TEXT,
         "dialect": _one_of(*DIALECTS, "random"),
         "tool_calls": _one_of(*get_args(ToolCallStyle), "random"),
-        "quirks": (f"a tuple of {', '.join(get_args(Quirk))}", _are_quirks),
+        "quirks": (f"random or a tuple of {', '.join(get_args(Quirk))}", _are_quirks),
         "seed": ("a whole number or None", lambda value: isinstance(value, int | None)),
         "models": ("a tuple of texts", lambda value: isinstance(value, tuple)),
         "queue_polls": _at_least(0, int),
@@ -172,4 +176,5 @@ _RULES: Final[Mapping[str, _Rule]] = MappingProxyType(
 )
 """What each setting must be, in words, and whether a value is that."""
 
+_QUIRKS: Final[tuple[tuple[Quirk, ...], ...]] = (("grammar", "history"), get_args(Quirk))
 _STYLES: Final[tuple[ToolCallStyle, ...]] = ("server", "whole", "fragments", "finaliser")

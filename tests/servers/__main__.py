@@ -1,0 +1,120 @@
+"""A real vLLM, made to say known words, through all faces and both frameworks' agents. Prints a table.
+
+Usage: python -m tests.servers ENVIRONMENT [CASE …], a folder with a Python that has vLLM, and the cases, or all. With
+KEEP=FOLDER, the bytes that the server wrote are kept there. See `make servers`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tests.faults.faces import FACES, SETTINGS, Said
+from tests.servers.agents import AGENTS, ERRANDS, Errand
+from tests.servers.raw import asked
+from tests.servers.scenarios import SCENARIOS
+from tests.servers.server import running
+
+if TYPE_CHECKING:
+    from tests.servers.scenario import Scenario
+    from tests.servers.server import Server
+
+KEEP: Final = Path(os.environ["KEEP"]) if "KEEP" in os.environ else None
+WORDS: Final = " ".join(words for case in (*SCENARIOS, *ERRANDS) for words in case.words)
+SHOWN: Final = 80
+"""Characters of a summary in the table."""
+
+Results = list[tuple[str, bool]]
+"""A summary of each answer, and whether it is right."""
+
+
+def main() -> None:
+    """Runs all, and fails where something does not hold."""
+    environment, names = Path(sys.argv[1]).resolve(), sys.argv[2:]
+    logging.disable(logging.WARNING)
+    console = Console(width=None if sys.stdout.isatty() else 220)
+    table = Table("case", "vLLM, whole", "vLLM, streamed", "what we make of it", "right", show_lines=True)
+    begin, right, wrong = time.monotonic(), 0, 0
+    with running(environment, WORDS) as server:
+        console.print(f"vLLM {server.version}: ready in {time.monotonic() - begin:.0f} s")
+        for case in (*SCENARIOS, *ERRANDS):
+            if names and case.name not in names:
+                continue
+            if isinstance(case, Errand):
+                theirs, results = ["", ""], _errand(server, case)
+            else:
+                theirs, results = [_summary(said) for said in asked(server, case, KEEP)], _scenario(server, case)
+            count = sum(is_right for _, is_right in results)
+            right, wrong = right + count, wrong + len(results) - count
+            table.add_row(case.name, *map(_short, theirs), _ours(results), f"{count}/{len(results)}")
+    console.print(table)
+    console.print(f"{right} passed, {wrong} failed in {time.monotonic() - begin:.0f} s")
+    raise SystemExit(bool(wrong))
+
+
+def _settings(server: Server, *, streamed: bool) -> dict[str, Any]:
+    own = {"account_id": None, "base_url": server.url, "endpoint": "chat_completions"}
+    return {**SETTINGS, **own, "wire_streaming": streamed}
+
+
+def _scenario(server: Server, scenario: Scenario) -> Results:
+    results: Results = []
+    for name in scenario.faces:
+        face = FACES[name]()
+        for streamed in (False, True):
+            face.begin(**_settings(server, streamed=streamed))
+            for options in scenario.requests:
+                server.say(scenario.words)
+                try:
+                    got = face.ask(stream=streamed, heard=[], prompt=scenario.prompt, **options)
+                except Exception as error:  # noqa: BLE001 - it is what the table is to show
+                    got = error
+                results.append((_summary(got), any(outcome.is_met(got) for outcome in scenario.outcomes)))
+        face.close()
+    return results
+
+
+def _errand(server: Server, errand: Errand) -> Results:
+    results: Results = []
+    for run in AGENTS:
+        for streamed in (False, True):
+            server.say(errand.words)
+            try:
+                text, executed = run(**_settings(server, streamed=streamed))
+            except Exception as error:  # noqa: BLE001 - it is what the table is to show
+                results.append((_summary(error), False))
+            else:
+                is_right = text == errand.text and sorted(executed, key=str) == sorted(errand.executed, key=str)
+                results.append((_summary(Said(text, calls=[("get_weather", args) for args in executed])), is_right))
+    return results
+
+
+def _ours(results: Results) -> Text:
+    """Each different summary once, what is wrong in red."""
+    lines = [Text(_short(summary), style="" if right else "bold red") for summary, right in dict.fromkeys(results)]
+    return Text("\n").join(lines[:4])
+
+
+def _summary(got: Said | Exception) -> str:
+    if isinstance(got, Exception):
+        return f"{type(got).__name__}: {got}"
+    parts = [f"thought {got.reasoning!r}" if got.reasoning else "", repr(got.text) if got.text else ""]
+    parts += [f"{name} {arguments}" for name, arguments in got.calls]
+    parts += [f"{got.invalid} invalid" if got.invalid else "", f"({got.reason})" if got.reason else ""]
+    return " ".join(filter(None, parts)) or "nothing"
+
+
+def _short(summary: str) -> str:
+    return summary if len(summary) <= SHOWN else f"{summary[: SHOWN - 20]} … {summary[-16:]}"
+
+
+if __name__ == "__main__":
+    main()
