@@ -74,7 +74,21 @@ class Repeat:
         return True
 
 
-Action = bytes | Wait | Bytewise | Repeat | Literal["fin", "rst", "hold"]
+@dataclass(frozen=True)
+class Sip:
+    """Read so many bytes, again and again."""
+
+    size: int
+    every: float
+
+    def act(self, connection: socket.socket) -> bool:
+        """Does it; False when that was the connection's end."""
+        while connection.recv(self.size):
+            time.sleep(self.every)
+        return False
+
+
+Action = bytes | Wait | Bytewise | Repeat | Sip | Literal["fin", "rst", "hold"]
 
 
 @dataclass(frozen=True)

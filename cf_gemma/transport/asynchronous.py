@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from cf_gemma.transport.call import AsyncCalls
-from cf_gemma.transport.failures import never_begun, typed_if_closed
+from cf_gemma.transport.failures import dismissed, never_begun, typed_if_closed
 from cf_gemma.transport.http_calls import HttpCalls
 from cf_gemma.transport.http_exchanges import AsyncHttpExchange
-from cf_gemma.transport.limits import headers_within_async, limited_async
+from cf_gemma.transport.limits import limited_async, phases_within_async
 from cf_gemma.transport.pools import async_pool, async_pools, certificates
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cf_gemma.request.remote_images import RemoteImage
     from cf_gemma.settings.resolved import Settings
-    from cf_gemma.transport.flow import Send
+    from cf_gemma.transport.flow import Send, Session
     from cf_gemma.transport.lanes import Lanes
     from cf_gemma.transport.pools import AsyncPool
 
@@ -47,9 +47,14 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
     async def aclose(self) -> None:
         """Gives the connections up; a client that was given stays open. The next call opens new ones.
 
-        What other tasks have under way goes on, and its connections close when it is done.
+        What other tasks have sent goes on as long as its answer comes, and its connections close when it is done.
+        Nothing else of theirs is sent, first or again; and whoever waits for more of an answer that has begun gets its
+        error within a second.
         """
+        session = self._end_session()
         loop = asyncio.get_running_loop()
+        for bound in async_pools.items(lambda key: key[0] is loop):
+            bound.item.lanes.dismiss(session)
         for bound in async_pools.release(self, lambda key: key[0] is loop):
             await bound.item.retire()
             if bound.item.unused:
@@ -63,7 +68,7 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
             message = self._messages.post_through(self._http_client, send.request)
             return AsyncHttpExchange(send, self._settings, await self._sent(self._http_client, message), _nothing)
         message = self._messages.post(send.request)
-        pool, lane = await self._place(send.left)
+        pool, lane = await self._place(send.left, send.session)
         try:
             response = await self._sent(pool.client(lane), message)
         except BaseException:
@@ -71,11 +76,11 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
             raise
         return AsyncHttpExchange(send, self._settings, response, lambda: pool.leave(lane))
 
-    async def _place(self, left: float | None) -> tuple[AsyncPool, int]:
+    async def _place(self, left: float | None, session: Session) -> tuple[AsyncPool, int]:
         """A place on the connections; in another pool where this one was closed while it was waited for."""
         while True:
             pool = await async_pool(self._settings, self)
-            lane = await _enter(pool.lanes, left)
+            lane = await _enter(pool.lanes, left, session)
             if not pool.retired:
                 return pool, lane
             await pool.leave(lane)
@@ -90,7 +95,7 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
         if self._http_client is not None:
             await self._get(self._http_client, image, message)
             return
-        pool, lane = await self._place(image.left(time.monotonic()))
+        pool, lane = await self._place(image.left(time.monotonic()), self._session)
         try:
             await self._get(pool.client(lane), image, message)
         finally:
@@ -110,24 +115,28 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
             if (seconds := self._settings.timeout) is None:
                 return await client.send(message, stream=True, follow_redirects=False)
             async with limited_async(None) as scope:
-                message.extensions = {**message.extensions, "trace": headers_within_async(scope, seconds)}
+                message.extensions = {**message.extensions, "trace": phases_within_async(scope, seconds)}
                 return await client.send(message, stream=True, follow_redirects=False)
 
 
-async def _enter(lanes: Lanes, seconds: float | None) -> int:
+async def _enter(lanes: Lanes, seconds: float | None, session: Session) -> int:
     lane = lanes.enter()
     if lane is not None:
         return lane
-    place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    lanes.wait(place)
+    place: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+    lanes.wait(place, session)
     try:
         async with asyncio.timeout(seconds):
-            return await place
+            lane = await place
     except BaseException as error:
         lanes.withdraw(place)
         if isinstance(error, TimeoutError):
             raise never_begun() from None
         raise
+    if lane is None or session.closed:
+        lanes.withdraw(place)
+        raise dismissed()
+    return lane
 
 
 async def _nothing() -> None:

@@ -67,7 +67,8 @@ class BindingTransport(AsyncCalls["BindingExchange"]):
         raise UnsupportedContent("inline_image_urls: a Worker has no sockets to fetch images with; pass their bytes")
 
     async def aclose(self) -> None:
-        """Does nothing: connections are the runtime's."""
+        """Has nothing sent again; connections are the runtime's."""
+        self._end_session()
 
     @override
     async def _open(self, send: Send) -> BindingExchange:

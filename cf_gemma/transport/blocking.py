@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from cf_gemma.transport import waits
-from cf_gemma.transport.failures import never_begun, typed_if_closed
+from cf_gemma.transport.failures import dismissed, never_begun, typed_if_closed
 from cf_gemma.transport.flow import now
 from cf_gemma.transport.http_calls import HttpCalls
 from cf_gemma.transport.http_exchanges import SyncExchange
-from cf_gemma.transport.limits import headers_within, limited
+from cf_gemma.transport.limits import limited, phases_within
 from cf_gemma.transport.pools import sync_pool, sync_pools
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.request.remote_images import RemoteImage
     from cf_gemma.settings.resolved import Settings
-    from cf_gemma.transport.flow import Send
+    from cf_gemma.transport.flow import Send, Session
     from cf_gemma.transport.lanes import Lanes
     from cf_gemma.transport.pools import SyncPool
 
@@ -42,7 +42,7 @@ class SyncTransport(HttpCalls[SyncExchange]):
     ) -> None:
         super().__init__(settings)
         self._http_client = http_client
-        self._trace = headers_within(settings.timeout)
+        self._trace = phases_within(settings.timeout)
 
     def complete(self, request: HttpRequest) -> Completion:
         """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
@@ -65,8 +65,13 @@ class SyncTransport(HttpCalls[SyncExchange]):
     def close(self) -> None:
         """Gives the connections up; a client that was given stays open. The next call opens new ones.
 
-        What other threads have under way goes on, and its connections close when it is done.
+        What other threads have sent goes on as long as its answer comes, and its connections close when it is done.
+        Nothing else of theirs is sent, first or again; and whoever waits for more of an answer that has begun gets its
+        error within a second.
         """
+        session = self._end_session()
+        for pool in sync_pools.items():
+            pool.lanes.dismiss(session)
         for pool in sync_pools.release(self):
             pool.retire()
 
@@ -76,7 +81,7 @@ class SyncTransport(HttpCalls[SyncExchange]):
             message = self._messages.post_through(self._http_client, send.request)
             return SyncExchange(send, self._settings, self._sent(self._http_client, message), _nothing)
         message = self._messages.post(send.request)
-        pool, lane = self._place(send.left)
+        pool, lane = self._place(send.left, send.session)
         try:
             response = self._sent(pool.client(lane), message)
         except BaseException:
@@ -84,18 +89,18 @@ class SyncTransport(HttpCalls[SyncExchange]):
             raise
         return SyncExchange(send, self._settings, response, lambda: pool.leave(lane))
 
-    def _place(self, left: float | None) -> tuple[SyncPool, int]:
+    def _place(self, left: float | None, session: Session) -> tuple[SyncPool, int]:
         """A place on the connections; in another pool where this one was closed while it was waited for."""
         while True:
             pool = sync_pool(self._settings, self)
-            lane = _enter(pool.lanes, left)
+            lane = _enter(pool.lanes, left, session)
             if not pool.retired:
                 return pool, lane
             pool.leave(lane)
 
     @override
-    async def _wait(self, seconds: float) -> None:
-        waits.sleep(seconds)
+    async def _wait(self, seconds: float, session: Session) -> None:
+        waits.sleep(seconds, session)
 
     @override
     async def _resolve(self, image: RemoteImage) -> list[Any]:
@@ -106,7 +111,7 @@ class SyncTransport(HttpCalls[SyncExchange]):
         if self._http_client is not None:
             self._get(self._http_client, image, message)
             return
-        pool, lane = self._place(image.left(time.monotonic()))
+        pool, lane = self._place(image.left(time.monotonic()), self._session)
         try:
             self._get(pool.client(lane), image, message)
         finally:
@@ -127,19 +132,23 @@ class SyncTransport(HttpCalls[SyncExchange]):
             return client.send(message, stream=True, follow_redirects=False, **options)
 
 
-def _enter(lanes: Lanes, seconds: float | None) -> int:
+def _enter(lanes: Lanes, seconds: float | None, session: Session) -> int:
     lane = lanes.enter()
     if lane is not None:
         return lane
-    place: Future[int] = Future()
-    lanes.wait(place)
+    place: Future[int | None] = Future()
+    lanes.wait(place, session)
     try:
-        return place.result(seconds)
+        lane = place.result(seconds)
     except BaseException as error:
         lanes.withdraw(place)
         if isinstance(error, TimeoutError):
             raise never_begun() from None
         raise
+    if lane is None or session.closed:
+        lanes.withdraw(place)
+        raise dismissed()
+    return lane
 
 
 def _nothing() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import httpx
 
-from cf_gemma.transport.limits import limited, watch
+from cf_gemma.transport.limits import limited, watch_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,13 +45,12 @@ class Body:
             return
         # The limit is this thread's own, and the connection not given back yet: nobody else's read is touched.
         with contextlib.suppress(httpx.HTTPError), limited(DRAIN):
-            if connection := self._response.extensions.get("network_stream"):
-                watch(connection)
             for _ in self.chunks:
                 pass
 
     def close(self) -> None:
         """Gives the connection back to its pool, which keeps it if the body was read to its end."""
+        watch_response(self._response, None)
         self._response.close()
         self._open.discard(self)
 

@@ -14,7 +14,7 @@ from cf_gemma.response.reception import Reception
 from cf_gemma.response.refusals import of_own_server
 from cf_gemma.response.validity import is_unusable
 from cf_gemma.transport import log, waits
-from cf_gemma.transport.flow import Send, Sleep, Unusable, attempts, drive
+from cf_gemma.transport.flow import Send, Session, Sleep, Unusable, attempts, drive
 from cf_gemma.transport.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -45,6 +45,13 @@ class Calls(Generic[AnyExchange]):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._session = Session()
+
+    def _end_session(self) -> Session:
+        """Has all that waits see that the model was closed. Calls that begin from now on don't."""
+        session, self._session = self._session, Session()
+        session.closed = True
+        return session
 
     async def _completion(self, request: HttpRequest) -> Completion:
         with request.bill:
@@ -61,10 +68,12 @@ class Calls(Generic[AnyExchange]):
         """Sends the request. Raises GemmaError where no response comes."""
         raise NotImplementedError
 
-    async def _wait(self, seconds: float) -> None:
+    async def _wait(self, seconds: float, session: Session) -> None:
         raise NotImplementedError
 
     async def _drive(self, request: HttpRequest, perform: Callable[[Send], Awaitable[Outcome]]) -> Outcome:
+        session = self._session
+
         async def carry_out(step: Send | Sleep) -> Outcome | GemmaError | None:
             if isinstance(step, Send):
                 try:
@@ -75,10 +84,10 @@ class Calls(Generic[AnyExchange]):
                         of_own_server(error)
                     return error
             log.retry(step)
-            await self._wait(step.seconds)
+            await self._wait(step.seconds, session)
             return None
 
-        flow: Flow[Outcome] = attempts(request, RetryPolicy.of(self._settings), waits.jitter, time.monotonic)
+        flow: Flow[Outcome] = attempts(request, RetryPolicy.of(self._settings), waits.jitter, time.monotonic, session)
         return await drive(flow, carry_out)
 
     async def _begun(self, send: Send) -> AnyExchange:
@@ -121,8 +130,8 @@ class AsyncCalls(Calls[AnyExchange]):
         return await self._object(request)
 
     @override
-    async def _wait(self, seconds: float) -> None:
-        await waits.sleep_async(seconds)
+    async def _wait(self, seconds: float, session: Session) -> None:
+        await waits.sleep_async(seconds, session)
 
 
 def _explain(error: GemmaError, request: HttpRequest) -> None:

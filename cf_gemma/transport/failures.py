@@ -37,6 +37,13 @@ def never_begun() -> RequestTimeout:
     return failure
 
 
+def dismissed() -> ConnectionFailed:
+    """The error for a request that was waiting in line when its model was closed."""
+    failure = ConnectionFailed("the model was closed while the request waited for a connection: it wasn't sent")
+    failure.sent = False
+    return failure
+
+
 def cut(error: httpx.HTTPError, reader: Reader[object], settings: Settings) -> GemmaError:
     """The error for a response whose body broke off."""
     if isinstance(error, httpx.ReadTimeout) and settings.timeout is not None:

@@ -20,6 +20,12 @@ Outcome = TypeVar("Outcome")
 Result = TypeVar("Result")
 
 
+class Session:
+    """A model's calls up to its `close()`. Whatever waits looks here every half second."""
+
+    closed = False
+
+
 @dataclass(frozen=True, slots=True)
 class Send:
     """Send the request. Answer with what came, or with the GemmaError that was raised."""
@@ -27,6 +33,7 @@ class Send:
     request: HttpRequest
     attempt: int
     """Which request of this call it is, from 1."""
+    session: Session
     insists: bool = False
     """Whether an answer of which a server's parser left nothing usable is to be an `Unusable`, as long as nothing of it
     was handed out."""
@@ -56,11 +63,15 @@ Flow = Generator[Send | Sleep, Answer | GemmaError | None, Answer]
 
 
 def attempts(
-    request: HttpRequest, policy: RetryPolicy, jitter: Callable[[], float], clock: Callable[[], float]
+    request: HttpRequest,
+    policy: RetryPolicy,
+    jitter: Callable[[], float],
+    clock: Callable[[], float],
+    session: Session,
 ) -> Flow[Answer]:
     """Sends until an answer comes, which is returned, or the policy gives up: then the last error is raised.
 
-    `clock` gives seconds, from any beginning.
+    `clock` gives seconds, from any beginning. Nothing is sent again once the session is closed.
     """
     attempt = 0
     begin = clock()
@@ -69,7 +80,8 @@ def attempts(
     while True:
         attempt += 1
         left = policy.left(clock() - begin)
-        outcome = yield Send(request, attempt, insists=lost is None and attempt <= policy.max_retries, left=left)
+        insists = lost is None and attempt <= policy.max_retries
+        outcome = yield Send(request, attempt, session, insists=insists, left=left)
         if outcome is None:
             raise AssertionError("a Send was not answered")
         if not isinstance(outcome, GemmaError):
@@ -80,15 +92,22 @@ def attempts(
         else:
             wait = policy.wait(attempt, outcome, jitter(), previous, idempotent=request.idempotent)
             wait = None if _tried_often_enough(outcome, request) else wait
-        if wait is None or policy.too_late(clock() - begin + wait):
-            if isinstance(outcome, Unusable):
-                return outcome.answer
-            if lost is not None and outcome.partial is None:
-                outcome.partial = lost.partial
-            raise outcome
-        lost = outcome if isinstance(outcome, Unusable) else lost
+        if wait is None or session.closed or policy.too_late(clock() - begin + wait):
+            return _given_up(outcome, lost)
         yield Sleep(wait, attempt, outcome)
+        if session.closed:
+            return _given_up(outcome, lost)
+        lost = outcome if isinstance(outcome, Unusable) else lost
         previous = outcome
+
+
+def _given_up(outcome: GemmaError, lost: Unusable | None) -> Any:
+    """The answer as it is, where there is one. Raises the error where there is none."""
+    if isinstance(outcome, Unusable):
+        return outcome.answer
+    if lost is not None and outcome.partial is None:
+        outcome.partial = lost.partial
+    raise outcome
 
 
 def _lost_in_a_stream(error: GemmaError, request: HttpRequest) -> bool:

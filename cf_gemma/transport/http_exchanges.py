@@ -12,6 +12,7 @@ from typing_extensions import override
 from cf_gemma.transport.bodies import DRAIN, Body
 from cf_gemma.transport.exchanges import AsyncExchange, Exchange
 from cf_gemma.transport.failures import cut, safe_cause
+from cf_gemma.transport.limits import watch_response
 from cf_gemma.transport.reading import begun
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class _HttpExchange(Exchange):
     def __init__(self, send: Send, settings: Settings, response: httpx.Response) -> None:
         super().__init__(send, settings)
         self._response = response
+        watch_response(response, send.session)
 
     def _read(self, receive: Receive) -> None:
         # A body that was read before it came here (a mock, a recording) is unpacked already.
@@ -130,6 +132,7 @@ class AsyncHttpExchange(_HttpExchange, AsyncExchange):
     @override
     async def close(self) -> None:
         """Gives the connection up, or back."""
+        watch_response(self._response, None)
         try:
             await self._response.aclose()
         finally:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from cf_gemma.transport.flow import Session
 
 LANES: Final = 16
 """Connection pools for one host and token. The second is opened when the first is full, and so on."""
@@ -22,8 +25,8 @@ class _Waiter(Protocol):
 
     def done(self) -> bool: ...
     def cancelled(self) -> bool: ...
-    def result(self) -> int: ...
-    def set_result(self, result: int, /) -> object: ...
+    def result(self) -> int | None: ...
+    def set_result(self, result: int | None, /) -> object: ...
 
 
 class Lanes:
@@ -35,7 +38,7 @@ class Lanes:
     def __init__(self, lanes: int = LANES, places: int = PLACES) -> None:
         self._places = places
         self._free = [places] * lanes
-        self._waiting: OrderedDict[_Waiter, None] = OrderedDict()
+        self._waiting: OrderedDict[_Waiter, Session] = OrderedDict()
         # Reentrant: the garbage collector may end an abandoned stream at any moment, and with it give a place back.
         self._lock = threading.RLock()
 
@@ -48,22 +51,30 @@ class Lanes:
                     return lane
             return None
 
-    def wait(self, waiter: _Waiter) -> None:
-        """Queues up: `waiter` gets the lane as its result."""
+    def wait(self, waiter: _Waiter, session: Session) -> None:
+        """Queues up: `waiter` gets the lane as its result, or None when the session is dismissed."""
         with self._lock:
             lane = self.enter()
             if lane is None:
-                self._waiting[waiter] = None
+                self._waiting[waiter] = session
             else:
                 waiter.set_result(lane)
+
+    def dismiss(self, session: Session) -> None:
+        """Sends away those of this session who wait."""
+        with self._lock:
+            for waiter in [waiter for waiter, of in self._waiting.items() if of is session]:
+                del self._waiting[waiter]
+                if not waiter.done():
+                    waiter.set_result(None)
 
     def withdraw(self, waiter: _Waiter) -> None:
         """Takes someone who has stopped waiting out of the queue, or gives back the place that came too late."""
         with self._lock:
             if waiter in self._waiting:
                 del self._waiting[waiter]
-            elif not waiter.cancelled():
-                self.leave(waiter.result())
+            elif not waiter.cancelled() and (lane := waiter.result()) is not None:
+                self.leave(lane)
 
     def idle(self, lane: int) -> bool:
         """Whether nobody has a place in this lane."""

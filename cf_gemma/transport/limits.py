@@ -1,34 +1,51 @@
-"""Limits on several reads together. The HTTP library's own begins anew with every byte, so a drip would outlive it."""
+"""Limits on several reads or writes together. The HTTP library's own begin anew with every byte: a drip outlives them.
+
+A reader also looks whether its model was closed. It does so itself: by the time that another shuts a socket, it may be
+somebody else's.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import threading
 import time
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+import httpcore
 import httpx
+from typing_extensions import override
+
+from cf_gemma.transport.waits import GLANCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 
-_HEADERS: Final = "http11.receive_response_headers."
+    from cf_gemma.transport.flow import Session
+
+_LIMITED: Final = ("send_request_headers", "send_request_body", "receive_response_headers")
 _CONNECTED: Final = ("connect_tcp.complete", "start_tls.complete")
+
+_PIECE: Final = 16 * 1024
+"""Bytes that are written under one limit, so that several of them are looked at between."""
+
+
+class Closed(httpx.ReadError):
+    """Nothing came any more, and the model was closed."""
 
 
 class _Ends(threading.local):
-    """When reading in this thread has to end, in seconds of `time.monotonic`."""
+    """When this thread has to be done with the network, in seconds of `time.monotonic`."""
 
-    of_headers: float | None = None
+    of_phase: float | None = None
     of_all: float | None = None
 
 
 _ends = _Ends()
 
 
-@contextmanager
+@contextlib.contextmanager
 def limited(seconds: float | None) -> Generator[None, None, None]:
     """Within this context, in this thread, reading ends after so many seconds in all, with httpx.ReadTimeout."""
     before = _ends.of_all
@@ -39,7 +56,7 @@ def limited(seconds: float | None) -> Generator[None, None, None]:
         _ends.of_all = before
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def limited_async(seconds: float | None) -> AsyncGenerator[asyncio.Timeout, None]:
     """The same for this task, and for all that it waits for."""
     scope = asyncio.timeout(seconds)
@@ -52,51 +69,104 @@ async def limited_async(seconds: float | None) -> AsyncGenerator[asyncio.Timeout
         raise httpx.ReadTimeout("all of it took too long") from None
 
 
-def headers_within(seconds: float | None) -> Callable[[str, dict[str, Any]], None]:
-    """A trace of httpcore's, which limits how long the headers of a response may take once the request was sent."""
+def phases_within(seconds: float | None) -> Callable[[str, dict[str, Any]], None]:
+    """A trace of httpcore's, which limits how long sending a request may take, and then the headers of its response."""
 
     def trace(name: str, info: dict[str, Any]) -> None:
-        if name.startswith(_HEADERS):
-            _ends.of_headers = None
-            if seconds is not None and name.endswith("started"):
-                _ends.of_headers = time.monotonic() + seconds
+        phase, _, state = name.rpartition(".")
+        if phase.endswith(_LIMITED):
+            _ends.of_phase = time.monotonic() + seconds if seconds is not None and state == "started" else None
         elif name.endswith(_CONNECTED):
             watch(info["return_value"])
 
     return trace
 
 
-def headers_within_async(scope: asyncio.Timeout, seconds: float) -> Callable[..., Coroutine[Any, Any, None]]:
+def phases_within_async(scope: asyncio.Timeout, seconds: float) -> Callable[..., Coroutine[Any, Any, None]]:
     """The same for a task within this scope."""
 
     async def trace(name: str, _: dict[str, Any]) -> None:
-        if name.startswith(_HEADERS) and not scope.expired():
+        phase, _dot, state = name.rpartition(".")
+        if phase.endswith(_LIMITED) and not scope.expired():
             loop = asyncio.get_running_loop()
-            scope.reschedule(loop.time() + seconds if name.endswith("started") else None)
+            scope.reschedule(loop.time() + seconds if state == "started" else None)
 
     return trace
 
 
-def watch(connection: Any) -> None:
-    """Has a blocking connection of httpcore's heed the limits."""
-    if not hasattr(connection, "heeds_limits"):
-        connection.__class__ = _heeding(connection.__class__)  # in place: httpcore goes on with this very object
+def watch_response(response: httpx.Response, session: Session | None) -> None:
+    """Has whoever reads this response look whether the session was closed."""
+    connection = response.extensions.get("network_stream")
+    if isinstance(connection, httpcore.NetworkStream | httpcore.AsyncNetworkStream):
+        # A connection of HTTP/2 is read by whichever of its streams waits first, for all of them.
+        watch(connection, None if response.http_version == "HTTP/2" else session)
+
+
+def watch(connection: httpcore.NetworkStream | httpcore.AsyncNetworkStream, session: Session | None = None) -> None:
+    """Has a connection heed the limits, and its reader look whether the session was closed."""
+    if not isinstance(connection, _Watched | _WatchedAsync):
+        connection.__class__ = _watched(type(connection))  # in place: httpcore goes on with this very object
+    cast("_Watched | _WatchedAsync", connection).session = session
+
+
+class _Watched(httpcore.NetworkStream):
+    session: Session | None = None
+
+    @override
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        for seconds in _glances(self.session, _left(timeout, httpx.ReadTimeout)):
+            try:
+                return super().read(max_bytes, seconds)
+            except httpcore.ReadTimeout:
+                pass
+        raise httpx.ReadTimeout("nothing came")
+
+    @override
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for begin in range(0, len(buffer), _PIECE):
+            super().write(buffer[begin : begin + _PIECE], _left(timeout, httpx.WriteTimeout))
+
+
+class _WatchedAsync(httpcore.AsyncNetworkStream):
+    session: Session | None = None
+
+    @override
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        for seconds in _glances(self.session, timeout):
+            try:
+                return await super().read(max_bytes, seconds)
+            except httpcore.ReadTimeout:
+                pass
+        raise httpx.ReadTimeout("nothing came")
 
 
 @functools.cache
-def _heeding(kind: Any) -> Any:
-    def read(connection: Any, max_bytes: int, timeout: float | None = None) -> bytes:
-        return kind.read(connection, max_bytes, _left(timeout))
-
-    return type(kind.__name__, (kind,), {"read": read, "heeds_limits": True})
+def _watched(kind: type[object]) -> type:
+    mine = _Watched if issubclass(kind, httpcore.NetworkStream) else _WatchedAsync
+    return type(kind.__name__, (mine, kind), {})
 
 
-def _left(timeout: float | None) -> float | None:
-    """The timeout of a single read, or what the limits leave of it."""
-    for end in (_ends.of_headers, _ends.of_all):
+def _glances(session: Session | None, timeout: float | None) -> Iterator[float | None]:
+    """The seconds of a read, in parts. Raises Closed where the session was closed before the last part began."""
+    closed = False
+    if session is not None:
+        end = None if timeout is None else time.monotonic() + timeout
+        while timeout is None or timeout > GLANCE:
+            if closed:
+                raise Closed("the model was closed, and nothing more came")
+            closed = session.closed
+            yield GLANCE
+            if end is not None and (timeout := end - time.monotonic()) <= 0:
+                return
+    yield timeout
+
+
+def _left(timeout: float | None, late: type[httpx.TimeoutException]) -> float | None:
+    """The timeout of a single read or write, or what the limits leave of it."""
+    for end in (_ends.of_phase, _ends.of_all):
         if end is not None:
             left = end - time.monotonic()
             if left <= 0:
-                raise httpx.ReadTimeout("all of it took too long")
+                raise late("all of it took too long")
             timeout = left if timeout is None else min(timeout, left)
     return timeout

@@ -79,16 +79,6 @@ class Pool(Generic[AnyClient]):
         """Whether it can't be used any more."""
         return self.retired or self._clients[0].is_closed
 
-    def _left(self, lane: int) -> AnyClient | None:
-        """Gives a place back. Returns the client of the lane where it is to be closed now."""
-        self.lanes.leave(lane)
-        return self._clients[lane] if self.retired and self.lanes.idle(lane) else None
-
-    def _retire(self) -> list[AnyClient]:
-        """Lets nothing begin any more. Returns the clients without a call under way."""
-        self.retired = True
-        return [client for lane, client in enumerate(self.clients) if self.lanes.idle(lane)]
-
 
 class SyncPool(Pool[httpx.Client]):
     """Of blocking clients. Threads may share it."""
@@ -103,16 +93,25 @@ class SyncPool(Pool[httpx.Client]):
 
     def retire(self) -> None:
         """Closes the connections that are idle, and each of the others when its call is done."""
-        for client in self._retire():
-            client.close()
-        for client in self.clients:
-            for connection in _idle(client):
-                connection.close()
+        self.retired = True
+        for lane in range(len(self.clients)):
+            self._shut(lane)
 
     def leave(self, lane: int) -> None:
         """Gives a place back."""
-        if (client := self._left(lane)) is not None:
-            elsewhere(client.close)  # the garbage collector may call this within the very lock that closing needs
+        self.lanes.leave(lane)
+        if self.retired:
+            # The garbage collector may call this within the very lock that closing needs.
+            elsewhere(functools.partial(self._shut, lane))
+
+    def _shut(self, lane: int) -> None:
+        client = self._clients[lane]
+        if self.lanes.idle(lane):
+            client.close()
+        for connection, lock in _connections(client):
+            with lock:  # under which httpcore takes an idle one for a request, so that no busy one is closed
+                if connection.is_idle():
+                    connection.close()
 
 
 class AsyncPool(Pool[httpx.AsyncClient]):
@@ -131,16 +130,23 @@ class AsyncPool(Pool[httpx.AsyncClient]):
 
     async def retire(self) -> None:
         """Closes the connections that are idle, and each of the others when its call is done."""
-        for client in self._retire():
-            await client.aclose()
-        for client in self.clients:
-            for connection in _idle(client):
-                await connection.aclose()
+        self.retired = True
+        for lane in range(len(self.clients)):
+            await self._shut(lane)
 
     async def leave(self, lane: int) -> None:
         """Gives a place back."""
-        if (client := self._left(lane)) is not None:
+        self.lanes.leave(lane)
+        if self.retired:
+            await self._shut(lane)
+
+    async def _shut(self, lane: int) -> None:
+        client = self._clients[lane]
+        if self.lanes.idle(lane):
             await client.aclose()
+        for connection, _ in _connections(client):
+            if connection.is_idle():
+                await connection.aclose()
 
 
 sync_pools: Shared[Key, SyncPool] = Shared(lambda _, pool: not pool.closed)
@@ -185,10 +191,18 @@ class _NoCookies(http.cookiejar.CookieJar):
         pass
 
 
-def _idle(client: httpx.Client | httpx.AsyncClient) -> list[Any]:
-    """The connections of a client that no call uses; httpx shows them nowhere."""
+def _connections(client: httpx.Client | httpx.AsyncClient) -> list[tuple[Any, Any]]:
+    """The connections of a client, each with the lock on its state; httpx shows them nowhere."""
     pool = getattr(getattr(client, "_transport", None), "_pool", None)
-    return [connection for connection in getattr(pool, "connections", ()) if connection.is_idle()]
+    connections = map(_innermost, getattr(pool, "connections", ()))
+    return [(one, one._state_lock) for one in connections if hasattr(one, "_state_lock")]
+
+
+def _innermost(connection: Any) -> Any:
+    """The connection itself, out of those that only make or tunnel it."""
+    while (inner := getattr(connection, "_connection", None)) is not None:
+        connection = inner
+    return connection
 
 
 def _new(kind: type[AnyClient]) -> AnyClient:

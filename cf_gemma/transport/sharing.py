@@ -35,6 +35,11 @@ class Shared(Generic[Key, Item]):
             entry.users.add(user)
             return entry.item
 
+    def items(self, within: Callable[[Key], bool] = lambda _: True) -> list[Item]:
+        """Those that are in use."""
+        with self._lock:
+            return [entry.item for key, entry in self._entries.items() if within(key)]
+
     def release(self, user: object, within: Callable[[Key], bool] = lambda _: True) -> list[Item]:
         """Takes a user's leave. Returns the items that nobody uses now, for the caller to close.
 

@@ -11,7 +11,7 @@ import pytest
 from cf_gemma import errors as e
 from cf_gemma.queue.requests import items, parts, poll_request
 from cf_gemma.settings.resolved import Settings
-from cf_gemma.transport.flow import Send, Sleep, attempts
+from cf_gemma.transport.flow import Send, Session, Sleep, attempts
 from cf_gemma.transport.retry import RetryPolicy
 from tests.faultserver import FIN, HOLD, RST, FaultServer, error_reply, head, json_reply
 
@@ -81,7 +81,7 @@ def test_a_part_after_the_first(queue: Callable[..., Any]) -> None:
 
 def sent(request: HttpRequest, error: e.GemmaError) -> int:
     """How often a request is sent that always comes to this."""
-    flow = attempts(request, RetryPolicy(3), lambda: 0.0, lambda: 0.0)
+    flow = attempts(request, RetryPolicy(3), lambda: 0.0, lambda: 0.0, Session())
     count, reply = 0, None
     try:
         while True:

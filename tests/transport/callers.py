@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from cf_gemma import AsyncGemma, Gemma
+from cf_gemma.errors import GemmaError
 from cf_gemma.testing import no_waits
 
 if TYPE_CHECKING:
@@ -53,6 +56,25 @@ class SyncCaller:
             taken = list(islice(items, count))
             then()
             return taken
+
+    def close_beside(
+        self, model: Gemma, ready: Callable[[], object], calls: int = 1, **options: Any
+    ) -> tuple[list[Any], float]:
+        """Calls so many times at once, and closes the model when it is ready: what came of each, and how soon."""
+        with ThreadPoolExecutor(calls) as pool:
+            begun = [pool.submit(self._outcome, model, **options) for _ in range(calls)]
+            assert ready()
+            model.close()
+            closed = time.monotonic()
+            return [one.result() for one in begun], time.monotonic() - closed
+
+    def _outcome(self, model: Gemma, *, stream: bool = False, **options: Any) -> Any:
+        try:
+            return list(model.stream("hi", **options))[-1] if stream else model.chat("hi", **options)
+        except GemmaError as error:
+            return error
+
+    network = httpx.HTTPTransport
 
     def http_client(self, **given: Any) -> httpx.Client:
         """An HTTP client of the caller's own."""
@@ -116,6 +138,30 @@ class AsyncCaller:
                 return taken
 
         return self.run(collect())
+
+    def close_beside(
+        self, model: AsyncGemma, ready: Callable[[], object], calls: int = 1, **options: Any
+    ) -> tuple[list[Any], float]:
+        """Calls so many times at once, and closes the model when it is ready: what came of each, and how soon."""
+
+        async def beside() -> tuple[list[Any], float]:
+            begun = [asyncio.create_task(self._outcome(model, **options)) for _ in range(calls)]
+            assert await asyncio.to_thread(ready)
+            await model.aclose()
+            closed = time.monotonic()
+            return await asyncio.gather(*begun), time.monotonic() - closed
+
+        return self.run(beside())
+
+    async def _outcome(self, model: AsyncGemma, *, stream: bool = False, **options: Any) -> Any:
+        try:
+            if stream:
+                return [item async for item in model.stream("hi", **options)][-1]
+            return await model.chat("hi", **options)
+        except GemmaError as error:
+            return error
+
+    network = httpx.AsyncHTTPTransport
 
     def http_client(self, **given: Any) -> httpx.AsyncClient:
         """An HTTP client of the caller's own."""

@@ -11,7 +11,7 @@ import pytest
 
 from cf_gemma import errors as e
 from cf_gemma.request import remote_images
-from tests.faultserver import Action, FaultServer, Repeat, chunk, head, json_reply, stream_head
+from tests.faultserver import Action, FaultServer, Repeat, Sip, chunk, head, json_reply, stream_head
 from tests.response.wire import sse, text_chunk
 
 if TYPE_CHECKING:
@@ -42,7 +42,20 @@ def test_a_drip_is_no_answer(name: str, caller: Caller) -> None:
             assert time.monotonic() - begin < 3
 
 
-def test_a_slow_upload_and_hints_cost_nothing(caller: Caller) -> None:
+def test_an_upload_that_is_sipped(caller: Caller) -> None:
+    """A server that reads a little now and then gets as long as one that reads nothing."""
+    small = [(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)]
+    with FaultServer([Sip(50_000, 0.1)], reads=False) as server:
+        client = caller.http_client(transport=caller.network(socket_options=small))
+        model = caller.model(server.url, client, timeout=0.5, max_retries=0)
+        begin = time.monotonic()
+        with pytest.raises(e.RequestTimeout, match="timeout"):
+            caller.chat(model, "word " * 800_000)
+        assert time.monotonic() - begin < 3
+        caller.close_http_client(client)
+
+
+def test_hints_cost_nothing(caller: Caller) -> None:
     """A hint or two before the answer are passed over, and the next call on the connection has all of its time."""
     with FaultServer([HINT, HINT, json_reply(ANSWER)]) as server:
         model = caller.model(server.url, timeout=5, wire_streaming=False)

@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cf_gemma import AsyncGemma, Gemma
+from cf_gemma.transport.flow import Session
 from cf_gemma.transport.lanes import Lanes
 from tests.faultserver import FaultServer, Wait, json_reply
 
 
-def waiting(lanes: Lanes) -> Future[int]:
+def waiting(lanes: Lanes, session: Session | None = None) -> Future[Any]:
     """Somebody in the queue."""
-    place: Future[int] = Future()
-    lanes.wait(place)
+    place: Future[Any] = Future()
+    lanes.wait(place, session or Session())
     return place
 
 
@@ -63,6 +64,18 @@ def test_whoever_stops_waiting_takes_no_place() -> None:
     assert not gone.done()
 
 
+def test_those_of_a_closed_session_are_sent_away() -> None:
+    """They get None and no place, and the others go on waiting in their order."""
+    lanes, session = Lanes(lanes=1, places=1), Session()
+    lanes.enter()
+    mine, other, also_mine = waiting(lanes, session), waiting(lanes), waiting(lanes, session)
+    lanes.dismiss(session)
+    assert (mine.result(0), also_mine.result(0), other.done()) == (None, None, False)
+    lanes.withdraw(mine)
+    lanes.leave(0)
+    assert (other.result(0), lanes.enter()) == (0, None)
+
+
 def test_a_task_that_was_cancelled_takes_no_place() -> None:
     """A cancelled task may not have run when a place becomes free: the next in the queue gets it."""
 
@@ -71,8 +84,8 @@ def test_a_task_that_was_cancelled_takes_no_place() -> None:
         lanes.enter()
         loop = asyncio.get_running_loop()
         cancelled, other = loop.create_future(), loop.create_future()
-        lanes.wait(cancelled)
-        lanes.wait(other)
+        lanes.wait(cancelled, Session())
+        lanes.wait(other, Session())
         cancelled.cancel()
         lanes.leave(0)
         assert other.result() == 0
@@ -87,7 +100,7 @@ def test_a_task_that_was_cancelled_takes_no_place() -> None:
 @pytest.mark.parametrize(("count", "places"), [(1, 1), (2, 3)])
 def test_no_place_is_lost_or_taken_twice(count: int, places: int, steps: list[str]) -> None:
     """Whatever is entered, left and withdrawn: those inside and the free places are always all places together."""
-    lanes, inside, queue = Lanes(count, places), list[Future[int]](), list[Future[int]]()
+    lanes, inside, queue = Lanes(count, places), list[Future[Any]](), list[Future[Any]]()
     for step in steps:
         if step == "enter":
             queue.append(waiting(lanes))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cf_gemma import errors as e
 from cf_gemma.request.http_request import HttpRequest
 from cf_gemma.response.headers import retry_after
-from cf_gemma.transport.flow import Send, Sleep, attempts
+from cf_gemma.transport.flow import Send, Session, Sleep, attempts
 from cf_gemma.transport.retry import LONGEST_WAIT, RetryPolicy
 
 NOW = 1_696_004_797.0
@@ -160,7 +160,7 @@ REQUEST = HttpRequest("https://api.test", {}, b"{}", stream=False)
 
 def outcomes(*results: e.GemmaError | str, max_retries: int = 2) -> tuple[list[Send | Sleep], str | e.GemmaError]:
     """What a call does when its requests come to these results, and what it comes to itself."""
-    flow = attempts(REQUEST, RetryPolicy(max_retries), lambda: 0.0, lambda: 0.0)
+    flow = attempts(REQUEST, RetryPolicy(max_retries), lambda: 0.0, lambda: 0.0, Session())
     steps: list[Send | Sleep] = [next(flow)]
     left = iter(results)
     try:
@@ -207,7 +207,7 @@ def test_flow(results: list[e.GemmaError | str], max_retries: int, steps: list[f
 def test_nothing_begins_after_the_deadline(deadline: float | None, waited: list[float]) -> None:
     """Neither a wait nor an attempt begins that would pass the deadline: the last error comes at once."""
     clock, waits = 100.0, list[float]()
-    flow = attempts(REQUEST, RetryPolicy(3, deadline), lambda: 0.0, lambda: clock)
+    flow = attempts(REQUEST, RetryPolicy(3, deadline), lambda: 0.0, lambda: clock, Session())
     step, came_to = next(flow), None
     while came_to is None:
         clock += step.seconds if isinstance(step, Sleep) else 1.0
