@@ -92,10 +92,10 @@ def test_retries_take_a_turn(tmp_path: Path) -> None:
         return Fault(500) if len(times) < 3 else "Yes."
 
     with Emulator(answer) as emulator:
-        tally = job(tmp_path, 4, rpm=300).run(client(emulator, max_retries=2))
+        tally = job(tmp_path, 4, rpm=120).run(client(emulator, max_retries=2))
     assert tally.failed == 0
     assert len(times) == 6
-    assert all(later - earlier > 0.15 for earlier, later in pairwise(times))
+    assert all(later - earlier > 0.2 for earlier, later in pairwise(times))
 
 
 def test_the_cost_of_failures_counts(tmp_path: Path) -> None:
