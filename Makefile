@@ -42,7 +42,7 @@ ray: .venv/dev ## Installs Ray Data (612 MB) and tests cf_gemma.ray with two wor
 worker: .venv/dev ## Runs the shell for Workers in Pyodide: needs Node 20, downloads 20 MB
 	$(BIN)/python -m tests.worker .venv/worker
 
-servers: .venv/dev .venv/servers/$(VLLM) ## Tests all faces against a real vLLM on CPU: downloads 600 MB, takes 3.4 GB and some ten minutes
+servers: .venv/dev .venv/servers/$(VLLM) ## Tests all faces against a real vLLM on CPU: downloads 600 MB, takes 3.4 GB and a quarter of an hour
 	$(BIN)/python -m tests.servers .venv/servers
 
 matrix: .venv/python ## Runs the tests with each Python found, with the lowest and the newest dependencies: an hour

@@ -84,18 +84,19 @@ def _judged(call: Call, tools: Mapping[str, dict[str, Any]], cut: str | None) ->
         return replace(_invalid(call, error), cut=True)
     if call.name not in tools and any(name.startswith(call.name) for name in tools):
         return _invalid(call, "the name is cut off: it is the beginning of a tool's name, and no tool's")
-    if misread := _misread(call):
+    if misread := _misread(call, tools.get(call.name)):
         return _invalid(call, f"{misread}: the server misread the call")
     if not call.arguments.strip():
         return _without_arguments(call, tools)
     return whole(call, tools.get(call.name))
 
 
-def _misread(call: ToolCall) -> str | None:
+def _misread(call: ToolCall, schema: dict[str, Any] | None) -> str | None:
     """What can't be as the model meant it (each measured on vLLM 0.32)."""
     if "<|" in call.name:
         return "a marker of the model's stands in the name"
-    if any(name.startswith('"') for name in call.args):
+    properties = as_object((schema or {}).get("properties")) or {}
+    if any(name[:1] == '"' and name.strip('"') in properties for name in call.args):
         return "the names of arguments are in quotation marks"
     return "another call begins within the arguments" if _CALL_BEGINS in call.arguments else None
 

@@ -328,9 +328,10 @@ async def test_empty_answer(emulate: Emulate, method: Any, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["invoke", "stream"])
-async def test_call_that_is_not_made(emulate: Emulate, way: str) -> None:
-    """A forced call that the model ignores, twice, raises instead of passing for None."""
-    emulated = emulate(["No.", "No!"], max_retries=2)
+@pytest.mark.parametrize("reply", ["No.", Reply(tool_calls=[ToolCallSpec("Riddle", JOKE)])], ids=["text", "other call"])
+async def test_call_that_is_not_made(emulate: Emulate, reply: Any, way: str) -> None:
+    """A forced call that the model ignores, twice, or makes of another tool, raises instead of passing for None."""
+    emulated = emulate([reply, reply], max_retries=2)
     with pytest.raises(errors.ToolChoiceNotHonoured) as caught:
         consume(emulated, "function_calling", way)
     assert isinstance(caught.value, GemmaError)
@@ -350,11 +351,10 @@ async def test_answer_that_does_not_match(emulate: Emulate, method: Any, schema:
 
 
 @pytest.mark.parametrize("way", ["invoke", "stream"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["json_schema", "json_mode"])
 async def test_answer_that_is_none(emulate: Emulate, method: Any, way: str) -> None:
-    """A call of another tool, or the JSON text null, raises instead of passing for None."""
-    call = Reply(tool_calls=[ToolCallSpec("Riddle", JOKE)])
-    emulated = emulate([call if method == "function_calling" else "null"])
+    """The JSON text null raises instead of passing for None."""
+    emulated = emulate(["null"])
     with pytest.raises(OutputParserException, match="holds no object"):
         consume(emulated, method, way)
 

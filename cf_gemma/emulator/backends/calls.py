@@ -94,4 +94,5 @@ def _is_piece(event: Event) -> bool:
 def _cut_by(call: CallSteps, event: Event) -> Literal["length", "stop"] | None:
     if not isinstance(event, Ending) or is_whole(call.arguments):
         return None
-    return "length" if event.finish_reason == "length" else "stop" if event.stop else None
+    # A script's own `length` came of no limit, so usage doesn't give it away as a real server's does.
+    return "length" if call.steps[-1].last else "stop" if event.stop else None
