@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import IOBase
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from llama_index.core.base.llms.types import (
@@ -32,6 +33,9 @@ Wire = dict[str, Any]
 ASSISTANTS: Final = frozenset({MessageRole.ASSISTANT, MessageRole.CHATBOT, MessageRole.MODEL})
 SYSTEMS: Final = frozenset({MessageRole.SYSTEM, MessageRole.DEVELOPER})
 TOOLS: Final = frozenset({MessageRole.TOOL, MessageRole.FUNCTION})
+
+_DOCUMENT_LIMIT: Final = 8_000_000
+"""Bytes that are read of a document: several times what the context window holds."""
 
 
 def to_wire(messages: Sequence[ChatMessage]) -> list[Wire]:
@@ -130,7 +134,7 @@ class _Transcript:
 def _sendable(block: BaseContentBlock) -> list[Wire]:
     try:
         return _parts(block)
-    except (InvalidRequest, OSError) as error:  # also of a file that isn't there any more
+    except (InvalidRequest, OSError, ValueError) as error:  # also of a file that isn't there any more, or is closed
         return [{"type": "unsupported", "reason": error.message if isinstance(error, InvalidRequest) else str(error)}]
 
 
@@ -196,6 +200,23 @@ def _document_text(block: DocumentBlock) -> str:
     if kind and not kind.startswith("text/") and not kind.endswith(("json", "xml", "yaml")):
         raise UnsupportedContent(f"document {block.title!r} is {kind}: Gemma 4 26B takes text; extract it first")
     try:
-        return block.resolve_document().read().decode("utf-8")
+        data = _document(block)
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"document {block.title!r} can't be read: {error}") from None
+    if len(data) > _DOCUMENT_LIMIT:
+        raise InvalidRequest(f"document {block.title!r} is over 8 MB, more than any context window holds")
+    try:
+        return data.decode("utf-8")
     except UnicodeDecodeError:
         raise UnsupportedContent(f"document {block.title!r} is not UTF-8 text; extract its text first") from None
+
+
+def _document(block: DocumentBlock) -> bytes:
+    """The bytes, or a few more than there may be; none of what has no end, such as a device."""
+    if block.data or block.path is None:
+        return block.resolve_document().read(_DOCUMENT_LIMIT + 1)
+    path = Path(block.path)
+    if not path.is_file():
+        raise ValueError("it is not a file")
+    with path.open("rb") as file:
+        return file.read(_DOCUMENT_LIMIT + 1)

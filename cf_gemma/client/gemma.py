@@ -378,6 +378,7 @@ class AsyncGemma(_Model["AsyncHttpClient"]):
         """The transport; loaded by another thread, because the HTTP library and the certificates take a while."""
         if "_transport" not in self.__dict__ and self.settings.binding is None:
             await asyncio.to_thread(getattr, self, "_transport")
+        await self._transport.turn()
         return self._transport
 
     async def _unblocked_request(

@@ -67,10 +67,9 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
         if self._http_client is not None:
             message = self._messages.post_through(self._http_client, send.request)
             return AsyncHttpExchange(send, self._settings, await self._sent(self._http_client, message), _nothing)
-        message = self._messages.post(send.request)
         pool, lane = await self._place(send.left, send.session)
         try:
-            response = await self._sent(pool.client(lane), message)
+            response = await self._sent(pool.client(lane), self._messages.post(send.request))
         except BaseException:
             await pool.leave(lane)
             raise

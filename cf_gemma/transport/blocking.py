@@ -80,10 +80,9 @@ class SyncTransport(HttpCalls[SyncExchange]):
         if self._http_client is not None:
             message = self._messages.post_through(self._http_client, send.request)
             return SyncExchange(send, self._settings, self._sent(self._http_client, message), _nothing)
-        message = self._messages.post(send.request)
         pool, lane = self._place(send.left, send.session)
         try:
-            response = self._sent(pool.client(lane), message)
+            response = self._sent(pool.client(lane), self._messages.post(send.request))
         except BaseException:
             pool.leave(lane)
             raise

@@ -121,6 +121,8 @@ class Calls(Generic[AnyExchange]):
 class AsyncCalls(Calls[AnyExchange]):
     """Calls in an event loop."""
 
+    turn = staticmethod(waits.turn)
+
     async def complete(self, request: HttpRequest) -> Completion:
         """The whole answer. Nothing of it is handed out before its end, so all that can go wrong may be tried again."""
         return await self._completion(request)

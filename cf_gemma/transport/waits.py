@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from cf_gemma.transport.flow import Session
+
+PASS: Final = 0.05
+"""Seconds of one pass of an event loop in which calls may begin; the others of a thousand begin in the next."""
 
 GLANCE: Final = 0.45
 """Seconds between two looks of what waits whether its model was closed."""
@@ -41,6 +45,16 @@ async def sleep_async(seconds: float, session: Session | None = None) -> None:
         await asyncio.sleep(part)
 
 
+async def turn() -> None:
+    """Waits for another pass of the event loop, so that a thousand calls that begin at once don't stop it."""
+    loop = asyncio.get_running_loop()
+    while (began := _passes.get(loop)) is not None and time.monotonic() - began > PASS:  # noqa: ASYNC110 - no event
+        await asyncio.sleep(0)
+    if began is None:
+        _passes[loop] = time.monotonic()
+        loop.call_soon(_passes.pop, loop, None)
+
+
 def jitter() -> float:
     """A random number, 0 to 1, that keeps many clients from coming back at the same moment; 0 without waits."""
     return 0.0 if _records else random.random()  # noqa: S311 - scatters, guards nothing
@@ -63,5 +77,8 @@ def _noted(seconds: float) -> bool:
         record.append(seconds)
     return bool(_records)
 
+
+_passes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, float] = weakref.WeakKeyDictionary()
+"""When the pass began in which calls began last."""
 
 _records: list[list[float]] = []

@@ -2,49 +2,90 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import textwrap
-import time
+import json
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.children import ROOT
+from tests.faults.children import run
 from tests.faults.scenarios import A
 from tests.faultserver import FaultServer, Wait, chunk, stream_head
 
-ENDLESS = [stream_head(), chunk(A), chunk(A), Wait(60)]
-HEAD = """
-    import asyncio, sys, threading
-    from cf_gemma import AsyncGemma, Gemma
+if TYPE_CHECKING:
+    from pathlib import Path
 
-    def refuse(_):
-        raise RuntimeError("can't start new thread")
+ENDLESS = [stream_head(), chunk(A), chunk(A), Wait(100)]
+SCRIPT = """
+import asyncio, json, os, signal, sys, threading, time
+from pathlib import Path
+from cf_gemma import AsyncGemma, Gemma
+from cf_gemma.transport import http, pools
+{preparing}
 
-    given = {"account_id": "a", "api_token": "t", "base_url": sys.argv[1]}
+pools.certificates()
+
+def refuse(_):
+    raise RuntimeError("can't start new thread")
+
+def wait_for(children):
+    codes, interrupted, deadline = {{}}, set(), time.monotonic() + 60
+    while children:
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child:
+            codes[children.pop(child)] = os.waitstatus_to_exitcode(status)
+        for child, how in children.items():
+            if how.endswith("a signal") and how not in interrupted and place.joinpath(how).read_text() == "ready":
+                interrupted.add(how)
+                os.kill(child, signal.SIGINT)
+            elif time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+        time.sleep(0.01)
+    return codes
+
+given = {{"account_id": "a", "api_token": "t", "base_url": sys.argv[1]}}
+place, children = Path(sys.argv[2]), {{}}
+for how, program in json.loads(sys.argv[3]).items():
+    place.joinpath(how).touch()
+    if not (child := os.fork()):
+        break
+    children[child] = how
+else:
+    print(json.dumps(wait_for(children)))
+    sys.exit()
+os.dup2(os.open(place / how, os.O_WRONLY), 1)
+os.dup2(1, 2)
+exec(program)
 """
-CHAT = "from langchain_cf_gemma import ChatCloudflareGemma as LangChain"
-LLM = "from llama_index_cf_gemma import CloudflareGemma as LlamaIndex"
-SYNC = {
-    "Gemma": "items = Gemma(**given).stream('hi')",
-    "LangChain": f"{CHAT}; items = LangChain(**given).stream('hi')",
-    "LlamaIndex": f"{LLM}; items = LlamaIndex(**given).stream_complete('hi')",
+"""Forks a child for each program, which it runs at module level: what is open there is open at the interpreter's end.
+
+All run at once, and what takes seconds is loaded before.
+"""
+
+FACES = {
+    "Gemma": ("", "Gemma(**given).stream('hi')", "AsyncGemma(**given).stream('hi')"),
+    "LangChain": (
+        "from langchain_cf_gemma import ChatCloudflareGemma",
+        "ChatCloudflareGemma(**given).stream('hi')",
+        "ChatCloudflareGemma(**given).astream('hi')",
+    ),
+    "LlamaIndex": (
+        "from llama_index_cf_gemma import CloudflareGemma",
+        "CloudflareGemma(**given).stream_complete('hi')",
+        "await CloudflareGemma(**given).astream_complete('hi')",
+    ),
 }
-ASYNC = {
-    "AsyncGemma": "items = AsyncGemma(**given).stream('hi')",
-    "LangChain": f"{CHAT}; items = LangChain(**given).astream('hi')",
-    "LlamaIndex": f"{LLM}; items = await LlamaIndex(**given).astream_complete('hi')",
-}
+"""What is imported, and a stream of each kind."""
+
 ENDS = {
     "the end": "next(items)",
-    "zip": "print(list(zip(range(1), items)) and '')",
+    "zip": "assert list(zip(range(1), items))",
     "an exception": "next(items); raise ValueError('mine')",
     "sys.exit": "next(items); sys.exit(0)",
     "a reference cycle": "next(items); kept = [items]; kept.append(kept); del items",
     "a function's frame": "next(items)\ndef held(x=items): pass",
     "no thread": "next(items); threading.Thread.start = refuse; del items",
-    "a signal": "next(items); print('ready', flush=True); import time; time.sleep(30)",
+    "a thread": "next(items); threading.Thread(target=list, args=[items], daemon=True).start(); time.sleep(0.2)",
+    "a signal": "next(items); print('ready', end='', flush=True); time.sleep(30)",
 }
 ASYNC_ENDS = {
     "the end": "await anext(items)",
@@ -52,55 +93,47 @@ ASYNC_ENDS = {
     "sys.exit": "await anext(items); sys.exit(0)",
     "kept": "global kept; kept = items; await anext(items)",
     "a task": "await anext(items); global task; task = asyncio.create_task(anext(items)); await asyncio.sleep(0.05)",
-    "a signal": "await anext(items); print('ready', flush=True); await asyncio.sleep(30)",
+    "a signal": "await anext(items); print('ready', end='', flush=True); await asyncio.sleep(30)",
 }
-
-
-def end(program: str, how: str) -> None:
-    """Runs a program until its end, which comes soon, on a slow machine, too, and without another's words."""
-    with FaultServer(ENDLESS) as server:
-        command = [sys.executable, "-c", textwrap.dedent(HEAD) + program, server.url]
-        child = subprocess.Popen(  # noqa: S603 - our own
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-        )
-        assert child.stdout
-        try:
-            if how == "a signal":
-                assert child.stdout.readline() == "ready\n"
-                child.send_signal(signal.SIGINT)
-            else:
-                deadline = time.monotonic() + 30
-                while not server.requests and time.monotonic() < deadline and child.poll() is None:
-                    time.sleep(0.01)
-            _, told = child.communicate(timeout=20)
-        finally:
-            child.kill()
-            child.wait()
-    assert "Exception ignored" not in told
-    if how == "a signal":
-        assert told.rstrip().endswith("KeyboardInterrupt")
-    elif how == "an exception":
-        assert (child.returncode, told.count("Traceback"), "ValueError: mine" in told) == (1, 1, True)
-    else:
-        assert (child.returncode, told) == (0, "")
-
-
 OF_ALL = ("the end", "an exception", "kept", "a signal")
-"""Ways that each framework is put to, too, which take seconds to start; the others are the client's alone."""
+"""Ways that each framework is put to, too; the others are the client's alone."""
 
 
-def pairs(faces: dict[str, str], ways: dict[str, str]) -> list[tuple[str, str]]:
-    """Each face with its ways to end."""
-    return [(face, how) for face in faces for how in ways if face.endswith("Gemma") or how in OF_ALL]
+def programs(face: str) -> tuple[str, dict[str, str]]:
+    """What all of them import, and each way for a program to end."""
+    preparing, blocking, asynchronous = FACES[face]
+    ways = {how: f"items = {blocking}\n{end}" for how, end in ENDS.items()}
+    for how, end in ASYNC_ENDS.items():
+        ways[f"async: {how}"] = f"async def main():\n    items = {asynchronous}\n    {end}\nasyncio.run(main())"
+    chosen = {how: one for how, one in ways.items() if face == "Gemma" or how.removeprefix("async: ") in OF_ALL}
+    return preparing, chosen
 
 
-@pytest.mark.parametrize(("face", "how"), pairs(SYNC, ENDS))
-def test_a_program_ends(face: str, how: str) -> None:
-    """A stream that is open at module level keeps no process alive, whatever ends it."""
-    end(f"{SYNC[face]}\n{ENDS[how]}\n", how)
+@pytest.mark.parametrize("face", FACES)
+def test_a_program_ends(face: str, tmp_path: Path) -> None:
+    """A stream that is open at module level, or in a loop, keeps no process alive, and nothing is said of it."""
+    preparing, ways = programs(face)
+    with FaultServer(ENDLESS) as server:
+        script = SCRIPT.format(preparing=preparing)
+        [codes] = run(script, server.url, str(tmp_path), json.dumps(ways), seconds=90, warnings="ignore")
+        assert len(server.requests) == len(ways)
+    for how, code in json.loads(codes).items():
+        words = (tmp_path / how).read_text()
+        assert "Exception ignored" not in words, how
+        if how.endswith("an exception"):
+            assert (code, words.count("Traceback"), "ValueError: mine" in words) == (1, 1, True), how
+        elif how.endswith("a signal"):
+            assert (code, words.startswith("ready"), words.rstrip().endswith("KeyboardInterrupt")) == (
+                -2,
+                True,
+                True,
+            ), how
+        else:
+            assert (code, words) == (0, ""), how
 
 
-@pytest.mark.parametrize(("face", "how"), pairs(ASYNC, ASYNC_ENDS))
-def test_an_asynchronous_program_ends(face: str, how: str) -> None:
-    """Nor does one in a loop."""
-    end(f"async def main():\n    {ASYNC[face]}\n    {ASYNC_ENDS[how]}\nasyncio.run(main())\n", how)
+def test_one_that_nobody_forked_ends() -> None:
+    """The same in an interpreter of its own."""
+    with FaultServer(ENDLESS) as server:
+        given = f"account_id='a', api_token='t', base_url={server.url!r}"
+        assert run(f"from cf_gemma import Gemma\nitems = Gemma({given}).stream('hi')\nnext(items)") == []

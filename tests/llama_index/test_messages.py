@@ -5,6 +5,8 @@ import copy
 import io
 import json
 import os
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -26,7 +28,7 @@ from llama_index.core.base.llms.types import (
 )
 from pydantic import BaseModel
 
-from cf_gemma.errors import UnsupportedContent
+from cf_gemma.errors import InvalidRequest, UnsupportedContent
 from cf_gemma.request.images import SOURCE_LIMIT, fitted
 from cf_gemma.request.messages import wire_messages
 from llama_index_cf_gemma.messages import to_wire
@@ -189,6 +191,31 @@ def test_text_like_blocks_are_flattened() -> None:
             }
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda folder: folder, "not a file"),
+        (lambda folder: folder / "nowhere", "not a file"),
+        (lambda folder: os.mkfifo(folder / "pipe") or folder / "pipe", "not a file"),
+        (lambda _: "/dev/zero", "not a file"),
+        (lambda _: "a\0b", "not a file"),
+        (lambda folder: (folder / "a").write_text("a" * 8_000_001) and folder / "a", "over 8 MB"),
+    ],
+)
+def test_a_document_that_can_not_be_read(make: Callable[[Path], Path | str], why: str, tmp_path: Path) -> None:
+    """What has no end, isn't there or is too large is refused by the document's title, before anything is sent."""
+    with pytest.raises(InvalidRequest, match=f"'notes.md'.*{why}"):
+        wire_messages(to_wire([user([DocumentBlock(path=str(make(tmp_path)), title="notes.md")])]))
+
+
+def test_a_closed_image_file() -> None:
+    """It is refused as what it is, and not by an error of Python's own."""
+    closed = io.BytesIO(PNG)
+    closed.close()
+    with pytest.raises(InvalidRequest, match="closed file"):
+        wire_messages(to_wire([user([ImageBlock.model_construct(image=closed, path=None, url=None)])]))
 
 
 def test_a_document_by_path(tmp_path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cf_gemma import AsyncGemma, Gemma
+from cf_gemma.transport import waits
 from cf_gemma.transport.flow import Session
 from cf_gemma.transport.lanes import Lanes
 from tests.faultserver import FaultServer, Wait, json_reply
@@ -147,3 +148,25 @@ def test_waiting_in_line(kind: type[Gemma | AsyncGemma], monkeypatch: pytest.Mon
         assert len(server.requests) == 2
         if isinstance(first, Gemma):
             first.close()
+
+
+@pytest.mark.parametrize(("seconds", "passes"), [(0.0, 100), (60.0, 1)])
+def test_many_calls_do_not_stop_the_loop(seconds: float, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that begin at once begin in as many passes of the loop as they need, and other tasks come in between."""
+    monkeypatch.setattr(waits, "PASS", seconds)
+
+    async def begun() -> int:
+        between = 0
+
+        async def count() -> None:
+            nonlocal between
+            while True:
+                between += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        await asyncio.gather(*(waits.turn() for _ in range(100)))
+        counting.cancel()
+        return between
+
+    assert passes <= asyncio.run(begun()) <= passes + 3
