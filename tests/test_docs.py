@@ -31,6 +31,7 @@ DOCUMENTS = {
         for path in sorted(DOCS.glob("*.md"))
         if path.name not in NO_PROGRAMS
     },
+    "listing": (ROOT / "listing/langchain/cloudflare_gemma.mdx").read_text(encoding="utf-8"),
     "ChatCloudflareGemma": inspect.getdoc(ChatCloudflareGemma) or "",
 }
 SNIPPET = re.compile(r"^ *```python\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
