@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from typing_extensions import override
 
-from cf_gemma.completion import InvalidToolCall
 from cf_gemma.errors import (
     ConnectionFailed,
     GemmaError,
@@ -15,6 +14,7 @@ from cf_gemma.errors import (
     StreamTruncated,
     ToolChoiceNotHonoured,
 )
+from cf_gemma.model.completion import InvalidToolCall
 from cf_gemma.response.answer import AnswerBuilder
 from cf_gemma.response.headers import request_id, retry_after
 from cf_gemma.response.refusals import api_error, lenient
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Never
 
-    from cf_gemma.completion import Choice, Completion, Delta
+    from cf_gemma.model.completion import Choice, Completion, Delta
     from cf_gemma.request.http_request import HttpRequest
 
 BODY_LIMIT: Final = 8 * 1024 * 1024

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 from tests.faults.faces import Said
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 from tests.servers.model import numbers, write
 
 if TYPE_CHECKING:
