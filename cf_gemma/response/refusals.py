@@ -54,7 +54,7 @@ _UUID_LENGTH: Final = 38
 _CODE_IN_TEXT = re.compile(r"\b(\d{3,5})\s*:")
 _OVERFLOW = re.compile(
     r"context (?:window|length|size)|Sequence too long|Max context reached|max_model_len|exceed_context_size|"
-    r"prompt is too long",
+    r"prompt is too long|max_completion_tokens is too large",
     re.IGNORECASE,
 )
 

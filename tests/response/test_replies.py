@@ -34,6 +34,8 @@ REMEDIES = {
     e.ContextOverflow: " (shorten the messages, or lower max_tokens)",
     e.QuotaExhausted: " (a daily allocation comes back at 00:00 UTC; waiting a little doesn't help)",
 }
+TOO_MANY_OF_VLLM = "max_tokens=9000 cannot be greater than max_model_len=8192. Please request fewer output tokens."
+TOO_MANY_OF_SGLANG = "max_completion_tokens is too large: 9000.This model supports at most 8192 completion tokens."
 REDIRECT = "a redirect, which is never followed: the token would go to another address. Check base_url"
 
 
@@ -59,6 +61,8 @@ def refusal(status: int, body: bytes, headers: dict[str, str] | None = None) -> 
         (400, service(8001, "Invalid input"), e.BadRequest, 8001, "Invalid input"),
         (400, service(3030, "Sequence too long: 9 > 8"), e.ContextOverflow, 3030, "Sequence too long: 9 > 8"),
         (400, service(None, "the maximum context length"), e.ContextOverflow, None, "the maximum context length"),
+        (400, service(None, TOO_MANY_OF_VLLM), e.ContextOverflow, None, TOO_MANY_OF_VLLM),
+        (400, service(None, TOO_MANY_OF_SGLANG), e.ContextOverflow, None, TOO_MANY_OF_SGLANG),
         (413, service(5021, "The estimated number"), e.ContextOverflow, 5021, "The estimated number"),
         (400, service(5021, "The estimated number"), e.ContextOverflow, 5021, "The estimated number"),
         (413, service(3010, "The estimated number"), e.ContextOverflow, 3010, "The estimated number"),

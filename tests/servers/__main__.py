@@ -1,7 +1,7 @@
-"""A real vLLM, made to say known words, through all faces and both frameworks' agents. Prints a table.
+"""Real servers, made to say known words, through all faces and both frameworks' agents. Prints a table of each.
 
-Usage: python -m tests.servers ENVIRONMENT [CASE …], a folder with a Python that has vLLM, and the cases, or all. With
-KEEP=FOLDER, the bytes that the server wrote are kept there. See `make servers`.
+Usage: python -m tests.servers ENVIRONMENT [CASE …], a folder with a Python that has vLLM and SGLang, and the cases, or
+all. With KEEP=FOLDER, the bytes that the servers wrote are kept there. See `make servers`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.servers.scenario import Scenario
     from tests.servers.server import Server
 
+SERVERS: Final = ("vLLM", "SGLang")
 KEEP: Final = Path(os.environ["KEEP"]) if "KEEP" in os.environ else None
 WORDS: Final = " ".join(words for case in (*SCENARIOS, *ERRANDS) for words in case.words)
 SHOWN: Final = 80
@@ -39,25 +40,33 @@ Results = list[tuple[str, bool]]
 def main() -> None:
     """Runs all, and fails where something does not hold."""
     environment, names = Path(sys.argv[1]).resolve(), sys.argv[2:]
+    cases = [case for case in (*SCENARIOS, *ERRANDS) if not names or case.name in names]
     logging.disable(logging.WARNING)
     console = Console(width=None if sys.stdout.isatty() else 220)
-    table = Table("case", "vLLM, whole", "vLLM, streamed", "what we make of it", "right", show_lines=True)
-    begin, right, wrong = time.monotonic(), 0, 0
-    with running(environment, WORDS) as server:
-        console.print(f"vLLM {server.version}: ready in {time.monotonic() - begin:.0f} s")
-        for case in (*SCENARIOS, *ERRANDS):
-            if names and case.name not in names:
-                continue
-            if isinstance(case, Errand):
-                theirs, results = ["", ""], _errand(server, case)
-            else:
-                theirs, results = [_summary(said) for said in asked(server, case, KEEP)], _scenario(server, case)
-            count = sum(is_right for _, is_right in results)
-            right, wrong = right + count, wrong + len(results) - count
-            table.add_row(case.name, *map(_short, theirs), _ours(results), f"{count}/{len(results)}")
+    begin, everything = time.monotonic(), list[tuple[str, bool]]()
+    for name in SERVERS:
+        starting = time.monotonic()
+        with running(name, environment, WORDS) as server:
+            console.print(f"{name} {server.version}: ready in {time.monotonic() - starting:.0f} s")
+            everything += _judge(server, name, cases, console)
+    right = sum(is_right for _, is_right in everything)
+    console.print(f"{right} passed, {len(everything) - right} failed in {time.monotonic() - begin:.0f} s")
+    raise SystemExit(right < len(everything))
+
+
+def _judge(server: Server, name: str, cases: list[Scenario | Errand], console: Console) -> Results:
+    """Prints the table of one server."""
+    everything: Results = []
+    table = Table("case", f"{name}, whole", f"{name}, streamed", "what we make of it", "right", show_lines=True)
+    for case in [case for case in cases if name in case.servers]:
+        theirs, results = ["", ""], _errand(server, case) if isinstance(case, Errand) else _scenario(server, name, case)
+        if not isinstance(case, Errand):
+            theirs = [_summary(said) for said in asked(server, case, KEEP and KEEP / name)]
+        everything += results
+        count = sum(is_right for _, is_right in results)
+        table.add_row(case.name, *map(_short, theirs), _ours(results), f"{count}/{len(results)}")
     console.print(table)
-    console.print(f"{right} passed, {wrong} failed in {time.monotonic() - begin:.0f} s")
-    raise SystemExit(bool(wrong))
+    return everything
 
 
 def _settings(server: Server, *, streamed: bool) -> dict[str, Any]:
@@ -65,10 +74,10 @@ def _settings(server: Server, *, streamed: bool) -> dict[str, Any]:
     return {**SETTINGS, **own, "wire_streaming": streamed}
 
 
-def _scenario(server: Server, scenario: Scenario) -> Results:
+def _scenario(server: Server, name: str, scenario: Scenario) -> Results:
     results: Results = []
-    for name in scenario.faces:
-        face = FACES[name]()
+    outcomes = [outcome for outcome in scenario.outcomes if outcome.by in (None, name)]
+    for face in [FACES[name]() for name in scenario.faces]:
         for streamed in (False, True):
             face.begin(**_settings(server, streamed=streamed))
             for options in scenario.requests:
@@ -77,7 +86,7 @@ def _scenario(server: Server, scenario: Scenario) -> Results:
                     got = face.ask(stream=streamed, heard=[], prompt=scenario.prompt, **options)
                 except Exception as error:  # noqa: BLE001 - it is what the table is to show
                     got = error
-                results.append((_summary(got), any(outcome.is_met(got) for outcome in scenario.outcomes)))
+                results.append((_summary(got), any(outcome.is_met(got) for outcome in outcomes)))
         face.close()
     return results
 

@@ -28,6 +28,7 @@ class Errand:
     words: tuple[str, ...]
     executed: tuple[tuple[str, Any], ...]
     text: str = SUNNY
+    servers: tuple[str, ...] = ("vLLM", "SGLang")
 
 
 BROKEN: Final = notation("get_weather", "city'Paris',days:3") + END

@@ -26,6 +26,7 @@ def asked(server: Server, scenario: Scenario, keep: Path | None) -> list[Said | 
     server.say(scenario.words)
     stream = httpx.post(f"{server.url}/chat/completions", json=streaming, timeout=60)
     if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
         path = keep / scenario.name.replace(" ", "_").replace(",", "").replace(":", "")
         path.with_suffix(".request.json").write_text(json.dumps(body, ensure_ascii=False), encoding="utf-8")
         path.with_suffix(".json").write_bytes(whole.content)
@@ -45,17 +46,18 @@ def _body(scenario: Scenario) -> dict[str, Any]:
 def _read(response: httpx.Response, pieces: list[str]) -> Said | Exception:
     if response.is_error:
         return RuntimeError(f"{response.status_code}")
-    said, calls = Said(), dict[int, list[str]]()
+    said, calls = Said(), list[list[str]]()
     for choice in [choice for piece in pieces for choice in _choices(piece) if choice["index"] == 0]:
         message = choice.get("message") or choice["delta"]
         said.text += message.get("content") or ""
-        said.reasoning += message.get("reasoning") or ""
+        said.reasoning += message.get("reasoning") or message.get("reasoning_content") or ""
         said.reason = choice["finish_reason"] or said.reason
-        for place, call in enumerate(message.get("tool_calls") or ()):
-            function, into = call["function"], calls.setdefault(call.get("index", place), ["", ""])
-            into[0] += function.get("name") or ""
-            into[1] += function.get("arguments") or ""
-    said.calls = [(name, arguments) for name, arguments in calls.values()]
+        for call in message.get("tool_calls") or ():
+            name, arguments = call["function"].get("name"), call["function"].get("arguments")
+            if name:
+                calls.append([name, ""])
+            calls[-1][1] += arguments or ""
+    said.calls = [(name, arguments) for name, arguments in calls]
     return said
 
 

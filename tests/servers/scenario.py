@@ -27,6 +27,8 @@ class Outcome:
     """The finish reason, where it matters."""
     error: type[Exception] | None = None
     """What is raised in place of an answer."""
+    by: str | None = None
+    """The only server of which it may come; None for any."""
 
     def is_met(self, got: Said | Exception) -> bool:
         """Whether this is what came."""
@@ -44,12 +46,14 @@ class Scenario:
     words: tuple[str, ...]
     """Of each answer; the last one is said again and again."""
     outcomes: tuple[Outcome, ...]
-    """The first is what should come. Others may, too, because of what the server does."""
+    """The first is what should come. Others may, too, because of what a server does."""
     prompt: Prompt = "What is the weather in Paris?"
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     limits: tuple[int, ...] = ()
     """Values of `max_tokens`, each of which is tried."""
     faces: tuple[str, ...] = tuple(FACES)
+    servers: tuple[str, ...] = ("vLLM", "SGLang")
+    """Those that can show it."""
 
     @property
     def requests(self) -> list[dict[str, Any]]:

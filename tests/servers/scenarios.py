@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from cf_gemma.errors import BadRequest, ContextOverflow, NotFound, ToolChoiceNotHonoured
@@ -85,10 +86,15 @@ BEHIND_RESULT: Final = [
 SUNSHINE: Final = Outcome(SUNNY)
 SAID_AS_THOUGHT: Final = Outcome(SUNNY, reasoning=SUNNY)
 """The server files all of it under reasoning, so that it is the text, too."""
+AS_THOUGHT_OF_SGLANG: Final = replace(SAID_AS_THOUGHT, by="SGLang")
 BROKEN: Final = Outcome(invalid=1)
 NOT_CALLED: Final = Outcome(error=ToolChoiceNotHonoured)
-DROPPED: Final = Outcome()
-"""The server drops it, so that nobody can have it."""
+NOTHING: Final = Outcome()
+DROPPED: Final = Outcome(by="vLLM")
+"""It drops what was said, so that nobody can have it."""
+
+LEFT_AS_TEXT: Final = Outcome(SAY_PARIS, by="SGLang")
+"""Without tools that may be called, a call in Gemma's notation is text."""
 
 TEXTS: Final = (
     scenario("text", SUNNY, Outcome(SUNNY, reason="stop")),
@@ -98,13 +104,14 @@ TEXTS: Final = (
     scenario("text, to a stop text", SUNNY, Outcome("It is sunny", reason="stop"), options={"stop": [" in"]}),
     scenario("log-probabilities", "Zoë 😀 ok", Outcome("Zoë 😀 ok"), options={"logprobs": True, "top_logprobs": 2}),
     scenario("nothing, then text", ("<turn|>", SUNNY), SUNSHINE),
-    scenario("nothing at all", "<turn|>", DROPPED),
+    scenario("nothing at all", "<turn|>", NOTHING),
     scenario("stray markers", "Hello<|turn><|think|> there<tool_response|>.", Outcome("Hello there.")),
     scenario(
         "markers in letters",
         OF_MARKERS,
         Outcome(OF_MARKERS.replace(SPELT, "")),
-        Outcome(" opens a thought,", reasoning="opens a thought,"),  # the parser of whole answers reads letters
+        Outcome(" opens a thought,", "opens a thought,", by="vLLM"),  # the parsers of whole answers read letters
+        Outcome(OF_MARKERS.replace(SPELT, ""), OF_MARKERS.replace(SPELT, ""), by="SGLang"),
         prompt=ABOUT_MARKERS,
     ),
     scenario("two answers", (SUNNY, LONG), SUNSHINE, options={"n": 2}, faces=("Gemma", "AsyncGemma")),
@@ -112,7 +119,7 @@ TEXTS: Final = (
 
 THOUGHTS: Final = (
     scenario("thought, text", thought(HM) + SUNNY, Outcome(SUNNY, HM), options=THINKING),
-    scenario("thinking on, no thought", SUNNY, SUNSHINE, options=THINKING),
+    scenario("thinking on, no thought", SUNNY, SUNSHINE, AS_THOUGHT_OF_SGLANG, options=THINKING),
     scenario("thinking off, thought", thought(HM) + SUNNY, Outcome(SUNNY, HM)),
     scenario("empty thought", thought("") + SUNNY, SUNSHINE, options=THINKING),
     scenario("thought alone", thought(SUNNY), SAID_AS_THOUGHT, options=THINKING),
@@ -124,7 +131,9 @@ THOUGHTS: Final = (
         "two thoughts",
         f"{thought('One.')}Hello. {thought('Two.')}{SUNNY}",
         Outcome(f"Hello. {SUNNY}", "One.Two."),
-        Outcome(f"Hello. {SUNNY}", "One.thought\nTwo."),  # the whole answer keeps the name of the second channel
+        Outcome(
+            f"Hello. {SUNNY}", "One.thought\nTwo.", by="vLLM"
+        ),  # the whole answer keeps the name of the second channel
         options=THINKING,
     ),
     scenario("result: text", SUNNY, SUNSHINE, prompt=BEHIND_RESULT, options=PLAIN),
@@ -144,7 +153,7 @@ THOUGHTS: Final = (
         "result: call in the channel",
         HM + SAY_ROME + END,
         Outcome("", HM, (ROME,)),
-        Outcome(HM, "", (ROME,)),  # the whole answer has the thought as text
+        Outcome(HM, "", (ROME,), by="vLLM"),  # the whole answer has the thought as text
         prompt=BEHIND_RESULT,
         options=BOTH,
     ),
@@ -159,7 +168,7 @@ CALLS: Final = (
         "call, text",
         SAY_PARIS + SUNNY,
         Outcome(SUNNY, "", (PARIS,)),
-        Outcome(calls=(PARIS,)),  # the whole answer drops text behind calls
+        Outcome(calls=(PARIS,)),  # whole answers drop text behind calls
         options=PLAIN,
     ),
     scenario("two calls", SAY_PARIS + SAY_ROME + END, Outcome(calls=(PARIS, ROME)), options=PLAIN),
@@ -179,12 +188,12 @@ CALLS: Final = (
     scenario(
         "call without an end", SAY_PARIS.removesuffix("<tool_call|>") + END, Outcome(calls=(PARIS,)), options=PLAIN
     ),
-    scenario("call, no tools", SAY_PARIS + END, Outcome(calls=(PARIS,)), DROPPED),
+    scenario("call, no tools", SAY_PARIS + END, DROPPED, LEFT_AS_TEXT),
     scenario(
         "call, tool_choice none",
         SAY_PARIS + END,
-        Outcome(calls=(PARIS,)),
         DROPPED,
+        LEFT_AS_TEXT,
         options={**PLAIN, "tool_choice": "none"},
     ),
     scenario("required: call", SAY_PARIS + END, Outcome(calls=(PARIS,)), options=REQUIRED),
@@ -198,7 +207,14 @@ CALLS: Final = (
 )
 
 SPOILT: Final = (
-    scenario("cut in the name", SAY_SOUTH, BROKEN, options=PLAIN, limits=(4,)),
+    scenario(
+        "cut in the name",
+        SAY_SOUTH,
+        BROKEN,
+        Outcome(reason="length", by="SGLang"),  # a stream has nothing of it
+        options=PLAIN,
+        limits=(4,),
+    ),
     scenario("cut in a text", SAY_SOUTH, BROKEN, options=PLAIN, limits=(15,)),
     scenario(
         "cut anywhere",
@@ -211,11 +227,19 @@ SPOILT: Final = (
         faces=("Gemma",),
     ),
     scenario("cut by a stop text", SAY_SOUTH, BROKEN, options={**PLAIN, "stop": [" south"]}),
-    scenario("second call cut", SAY_PARIS + SAY_SOUTH, Outcome(calls=(PARIS,), invalid=1), options=PLAIN, limits=(35,)),
+    scenario(
+        "second call cut",
+        SAY_PARIS + SAY_SOUTH,
+        Outcome(calls=(PARIS,), invalid=1),
+        Outcome(invalid=1, by="SGLang"),  # the whole answer ends with the first call, so that it may be cut, too
+        options=PLAIN,
+        limits=(35,),
+    ),
     scenario(
         "no opening quote",
         notation("search", "query:weather in Tokyo'") + END,
         Outcome(calls=(("search", {"query": "weather in Tokyo"}),)),
+        replace(BROKEN, by="SGLang"),  # a stream has nothing of the arguments
         options=PLAIN,
     ),
     scenario(
@@ -233,7 +257,7 @@ SPOILT: Final = (
         "call within a call",
         notation("search", f"query:{notation('now', '')},limit:5") + END,
         BROKEN,
-        Outcome(",limit:5}", invalid=1),  # a stream has the rest as text
+        Outcome(",limit:5}", invalid=1, by="vLLM"),  # a stream has the rest as text
         options=PLAIN,
     ),
     scenario("JSON in a call", notation("get_weather", '"city": "Paris", "days": 3') + END, BROKEN, options=PLAIN),
@@ -264,8 +288,14 @@ OBJECTS: Final = (
 ERRORS: Final = (
     scenario("prompt too long", SUNNY, Outcome(error=ContextOverflow), prompt="sunny " * 9_000),
     scenario("max_tokens over the window", SUNNY, Outcome(error=ContextOverflow), limits=(9_000,)),
-    scenario("unknown model", SUNNY, Outcome(error=NotFound), options={"model": "nobody/nothing"}),
-    scenario("schema that can't be", SUNNY, Outcome(error=BadRequest), options={"response_format": NONSENSE}),
+    scenario("unknown model", SUNNY, Outcome(error=NotFound), options={"model": "nobody/nothing"}, servers=("vLLM",)),
+    scenario(
+        "schema that can't be",
+        SUNNY,
+        Outcome(error=BadRequest),
+        options={"response_format": NONSENSE},
+        servers=("vLLM",),
+    ),
 )
 
 SCENARIOS: Final = TEXTS + THOUGHTS + CALLS + SPOILT + OBJECTS + ERRORS

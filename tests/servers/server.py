@@ -1,4 +1,4 @@
-"""A vLLM of one's own: Gemma's parsers, template and grammars, and a model that says what it is told."""
+"""Servers of one's own, with Gemma's parsers and template: vLLM with a model, SGLang's code above an engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,9 +28,12 @@ _PATIENCE: Final = 300.0
 """Seconds in which it must be ready."""
 _OPTIONS: Final = (
     *("--served-model-name", MODEL, "--load-format", "dummy", "--dtype", "float32", "--enforce-eager"),
-    *("--max-model-len", str(WINDOW), "--host", "127.0.0.1", "--logits-processors", "scripted_words:ScriptedWords"),
+    *("--max-model-len", str(WINDOW), "--host", "127.0.0.1"),
+    *("--logits-processors", "scripted_words:ScriptedWords"),
     *("--reasoning-parser", "gemma4", "--tool-call-parser", "gemma4", "--enable-auto-tool-choice"),
 )
+_INSIDE: Final = Path(__file__).parent / "inside"
+"""What runs in the servers' environment."""
 _ENVIRONMENT: Final = {
     **{"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"},
     **{"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"},
@@ -59,18 +62,20 @@ class Server:
 
 
 @contextmanager
-def running(environment: Path, text: str) -> Iterator[Server]:
-    """Starts one, from the Python environment in this folder. Each word of `text` is a token of the model's."""
+def running(name: str, environment: Path, text: str) -> Iterator[Server]:
+    """Starts vLLM or SGLang, from the Python in this folder. Each word of `text` is a token of the model's."""
     folder, log = environment / "model", environment / "server.log"
     server = Server(f"http://127.0.0.1:{(port := _free_port())}/v1", folder / "script.json", write(folder, text))
     server.say([""])
-    command = (environment / "bin" / "python", "-m", "vllm.entrypoints.openai.api_server", "--model", folder)
-    plugin = Path(__file__).parent / "plugin"
-    variables = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": str(plugin), "SCRIPTED_WORDS": str(folder / "script.json")}
+    commands = {
+        "vLLM": ("-m", "vllm.entrypoints.openai.api_server", "--model", folder, "--port", port, *_OPTIONS),
+        "SGLang": (_INSIDE / "scripted_sglang.py", folder, MODEL, WINDOW, port),
+    }
+    places = {"PYTHONPATH": str(_INSIDE), "SCRIPTED_WORDS": str(folder / "script.json")}
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own program
-            [*map(str, command), "--port", str(port), *_OPTIONS],
-            env=variables,
+            [str(environment / "bin" / "python"), *map(str, commands[name])],
+            env={**os.environ, **_ENVIRONMENT, **places},
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -79,7 +84,8 @@ def running(environment: Path, text: str) -> Iterator[Server]:
         _wait(server, process, log)
         yield server
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait()
 
 

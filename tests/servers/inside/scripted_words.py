@@ -1,16 +1,10 @@
-"""Makes a model say what a file says: a logits processor for vLLM, in whose Python it runs. Imports nothing of ours.
-
-The file of the environment variable SCRIPTED_WORDS holds the numbers of the tokens of each answer, `[[…], […]]`. Each
-request takes the next one, and the last one over and over; a file that was replaced begins anew.
-"""
+"""A logits processor for vLLM that makes a model say what the script says."""
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from script import Script
 from vllm.v1.sample.logits_processor import LogitsProcessor, MoveDirectionality
 
 if TYPE_CHECKING:
@@ -22,8 +16,7 @@ class ScriptedWords(LogitsProcessor):
     """Raises the next token of each request far above all others; what a grammar forbids stays forbidden."""
 
     def __init__(self, *_: Any) -> None:
-        self._file = Path(os.environ["SCRIPTED_WORDS"])
-        self._script: tuple[int, list[list[int]]] = (0, [])
+        self._script = Script()
         self._requests: dict[int, tuple[list[int], list[int]]] = {}
         """By place in the batch: what is to be said, and what was."""
 
@@ -38,7 +31,7 @@ class ScriptedWords(LogitsProcessor):
         for place in batch_update.removed:
             self._requests.pop(place, None)
         for place, _, _, output in batch_update.added:
-            self._requests[place] = (self._next(), output)
+            self._requests[place] = (self._script.next(), output)
         for here, there, direction in batch_update.moved:
             moved, other = self._requests.pop(here, None), self._requests.pop(there, None)
             if moved:
@@ -51,10 +44,3 @@ class ScriptedWords(LogitsProcessor):
         for place, (tokens, output) in self._requests.items():
             logits[place, tokens[min(len(output), len(tokens) - 1)]] += 1000
         return logits
-
-    def _next(self) -> list[int]:
-        version, answers = self._file.stat().st_mtime_ns, self._script[1]
-        if version != self._script[0]:
-            answers = json.loads(self._file.read_bytes())
-        self._script = version, answers[1:] or answers
-        return answers[0]
