@@ -74,7 +74,7 @@ def expire_if_more_came(response: httpx.Response) -> None:
         layer._keepalive_expiry = -1.0
 
 
-def elsewhere(close: Callable[[], None]) -> None:
+def elsewhere(close: Callable[[], object]) -> None:
     """Closes something in another thread, which is waited for a moment."""
     if sys.is_finalizing():  # no thread would run any more, and the operating system closes the connections
         return
