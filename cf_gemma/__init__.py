@@ -10,7 +10,8 @@ from cf_gemma.settings.version import __version__
 if TYPE_CHECKING:
     from cf_gemma.client.budget import Budget, Spent
     from cf_gemma.client.gemma import AsyncGemma, Gemma
-    from cf_gemma.completion import (
+    from cf_gemma.errors import GemmaError
+    from cf_gemma.model.completion import (
         Choice,
         Completion,
         Delta,
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
         ToolCallDelta,
         Usage,
     )
-    from cf_gemma.errors import GemmaError
-    from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL, PRICE
+    from cf_gemma.model.facts import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL, PRICE
     from cf_gemma.request.images import image_file, image_part
     from cf_gemma.request.parameters import Options
     from cf_gemma.settings.defaults import QUEUE_TIMEOUT
@@ -58,7 +58,7 @@ __all__ = [
 
 if not TYPE_CHECKING:  # so that type checkers and editors go by the imports above
     _HOMES = (
-        *("model", "errors", "completion", "request.parameters", "request.images"),
+        *("model.facts", "model.completion", "errors", "request.parameters", "request.images"),
         *("client.gemma", "client.budget", "settings.defaults", "settings.gateway"),
     )
 

@@ -10,7 +10,7 @@ from cf_gemma.errors import ReasoningBudgetExceeded
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cf_gemma.completion import Completion
+    from cf_gemma.model.completion import Completion
 
 FENCE: Final = "```"
 LONGEST_EDGE: Final = 1_000

@@ -24,7 +24,7 @@ from typing_extensions import override
 from wrapt import wrap_function_wrapper
 
 from cf_gemma import MODEL, AsyncGemma, Completion, Gemma, __version__
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 from cf_gemma.transport import log
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from cf_gemma import AsyncGemma, __version__
 from cf_gemma.client.fields import GemmaFields, warn_of_loss
-from cf_gemma.model import estimate_request, estimate_tokens
+from cf_gemma.model.estimate import estimate_request, estimate_tokens
 from langchain_cf_gemma.arguments import call_options, refuse_secrets
 from langchain_cf_gemma.chunks import combined_usage
 from langchain_cf_gemma.errors import as_langchain
@@ -174,7 +174,7 @@ class ConfiguredGemma(GemmaFields, BaseChatModel):
 
     @override
     def get_num_tokens(self, text: str) -> int:
-        """An estimate without a tokenizer: see `cf_gemma.model`."""
+        """An estimate without a tokenizer: see `cf_gemma.model.facts`."""
         return super().get_num_tokens(text) if self.custom_get_token_ids else estimate_tokens(text)
 
     @override

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cf_gemma.codes import CODES, error_class
 from cf_gemma.emulator import Emulator
 from cf_gemma.errors import ContextOverflow
+from cf_gemma.errors.codes import CODES, error_class
 from langchain_cf_gemma import ChatCloudflareGemma
 from tests import programs
 from tests.recorded import oracle

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from cf_gemma.bulk.errors import BulkError
 from cf_gemma.errors import GemmaError, InvalidRequest
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

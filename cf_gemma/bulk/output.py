@@ -15,7 +15,7 @@ from cf_gemma.bulk.disk_set import DiskSet
 from cf_gemma.bulk.errors import BulkError, OutputBroken
 from cf_gemma.bulk.forms import encoded
 from cf_gemma.bulk.records import key
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

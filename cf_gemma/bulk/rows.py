@@ -11,7 +11,7 @@ from cf_gemma.bulk.errors import BulkError, of_row
 from cf_gemma.bulk.forms import form_of, options_of
 from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.errors import GemmaError, InvalidRequest
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 from cf_gemma.request.images import image_file, image_part
 from cf_gemma.request.parameters import merged
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cf_gemma.errors import ConfigurationError, InvalidRequest
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 from cf_gemma.structured import response_format, unfenced
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 from typing_extensions import override
 
 from cf_gemma.errors import BudgetExceeded, ConfigurationError
-from cf_gemma.model import PRICE
+from cf_gemma.model.facts import PRICE
 from cf_gemma.request.bill import Bill
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
     from typing import Never, Self, SupportsIndex
 
-    from cf_gemma.completion import Usage
+    from cf_gemma.model.completion import Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from pydantic import (
 from cf_gemma.client.budget import Budget
 from cf_gemma.client.gemma import AsyncGemma, Gemma
 from cf_gemma.errors import ConfigurationError, GemmaError
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 from cf_gemma.request.parameters import unknown_setting
 from cf_gemma.settings.defaults import SETTING_NAMES, TIMEOUT, Endpoint, Timeout
 from cf_gemma.settings.gateway import Gateway

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from typing_extensions import override
 
 from cf_gemma.errors import ConfigurationError, UnsupportedContent
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 from cf_gemma.request import remote_images
 from cf_gemma.request.closing import HeldText, keeping, together
 from cf_gemma.request.http_request import build
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from cf_gemma.client.budget import Budget
-    from cf_gemma.completion import Completion, Delta
+    from cf_gemma.model.completion import Completion, Delta
     from cf_gemma.queue.batch import AsyncBatch, Batch
     from cf_gemma.request.closing import Closing
     from cf_gemma.request.http_request import HttpRequest

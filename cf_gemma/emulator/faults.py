@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast, get_args
 
-from cf_gemma.codes import CODES, OVERFLOW
 from cf_gemma.emulator.envelope import dumps
+from cf_gemma.errors.codes import CODES, OVERFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cf_gemma.errors import GemmaError, Resumable
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 from cf_gemma.queue.flow import Pause, PollPolicy, collect, poll, submit
 from cf_gemma.queue.handle import BatchHandle, BatchPart, BatchResult, BatchStatus
 from cf_gemma.queue.requests import Item, Part, items, parts

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic_core import from_json, to_json
 
 from cf_gemma.errors import GemmaError, InvalidRequest, Resumable
-from cf_gemma.jsonobject import as_object
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
+from cf_gemma.model.json_object import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self
 
-    from cf_gemma.completion import Completion
+    from cf_gemma.model.completion import Completion
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from cf_gemma.errors import GemmaError, ProtocolError
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 from cf_gemma.queue.handle import BatchPart, BatchResult
 from cf_gemma.response.answer import AnswerBuilder
 from cf_gemma.response.replies import api_error, is_error
 
 if TYPE_CHECKING:
-    from cf_gemma.completion import Completion
+    from cf_gemma.model.completion import Completion
 
 _OF_THE_ITEM: Final = ("id", "success", "external_reference", "errors", "error", "messages")
 _FAILED: Final = ("failed", "error", "errored", "expired", "canceled", "cancelled")

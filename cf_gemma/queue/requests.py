@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from pydantic_core import to_json
 
 from cf_gemma.errors import ConfigurationError, InvalidRequest
-from cf_gemma.jsonobject import as_object
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
+from cf_gemma.model.json_object import as_object
 from cf_gemma.request.http_request import HttpRequest, build
 from cf_gemma.request.parameters import merged
 

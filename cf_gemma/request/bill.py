@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from cf_gemma.completion import Usage
+    from cf_gemma.model.completion import Usage
 
 
 class Bill:

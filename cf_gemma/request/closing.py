@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic_core import from_json
 
-from cf_gemma.completion import Completion, TextDelta, Usage
 from cf_gemma.errors import GemmaError
+from cf_gemma.model.completion import Completion, TextDelta, Usage
 from cf_gemma.request.fitting import fits
 from cf_gemma.request.schema_prompt import schema_of
 from cf_gemma.structured import unfenced
@@ -21,7 +21,7 @@ from cf_gemma.structured import unfenced
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    from cf_gemma.completion import Delta
+    from cf_gemma.model.completion import Delta
 
 ASK: Final = "Give this answer as the JSON that was asked for."
 

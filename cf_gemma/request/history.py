@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from pydantic_core import from_json, to_json
 
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

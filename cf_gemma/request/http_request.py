@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic_core import from_json, to_json
 
 from cf_gemma.errors import InvalidRequest
-from cf_gemma.jsonobject import as_object
-from cf_gemma.model import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL, estimate_request, estimate_tokens
+from cf_gemma.model.estimate import estimate_request, estimate_tokens
+from cf_gemma.model.facts import CONTEXT_WINDOW, MAX_TOKENS, MAX_TOKENS_THINKING, MODEL
+from cf_gemma.model.json_object import as_object
 from cf_gemma.request.bill import FREE, Bill
 from cf_gemma.request.closing import Closing
 from cf_gemma.request.messages import wire_messages

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from typing_extensions import override
 
 from cf_gemma.errors import InvalidRequest, UnsupportedContent
-from cf_gemma.model import IMAGE_BYTES, IMAGE_LONGEST_SIDE, IMAGE_SHORTEST_SIDE
+from cf_gemma.model.facts import IMAGE_BYTES, IMAGE_LONGEST_SIDE, IMAGE_SHORTEST_SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeGuard, cast
 
 from cf_gemma.errors import InvalidRequest, UnsupportedContent
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 from cf_gemma.request import images
 from cf_gemma.request.history import answered, json_object, thought
 

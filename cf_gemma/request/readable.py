@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 from cf_gemma.request.merging import distinct, kinds_of, merged, sentences
 from cf_gemma.request.notes import as_json, notes, with_notes
 from cf_gemma.request.references import UnreadableSchema, name_of, target

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 from cf_gemma.errors import UnsupportedContent
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 from cf_gemma.request.messages import newest_places
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic_core import from_json, to_json
 
 from cf_gemma.errors import InvalidRequest
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 from cf_gemma.request.merging import sentences
 from cf_gemma.request.readable import readable
 from cf_gemma.request.references import UnreadableSchema

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic_core import to_json
 
-from cf_gemma.completion import ANSWER_IN_REASONING, Choice, Completion, Delta, ReasoningDelta, TextDelta
 from cf_gemma.errors import ProtocolError, ResponseTooLarge
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.completion import ANSWER_IN_REASONING, Choice, Completion, Delta, ReasoningDelta, TextDelta
+from cf_gemma.model.json_object import as_object
 from cf_gemma.response.markers import MarkerFilter, Piece
 from cf_gemma.response.notation import name_of, parse_call
 from cf_gemma.response.remarks import KEPT, KEPT_LOGPROBS, Allowance, Remarks
@@ -22,7 +22,7 @@ from cf_gemma.response.validity import cut_by, judged
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cf_gemma.completion import Usage
+    from cf_gemma.model.completion import Usage
     from cf_gemma.request.http_request import HttpRequest
 
 _FIRST_IN_TEXT: Final = 1_000_000

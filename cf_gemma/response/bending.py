@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from pydantic_core import from_json, to_json
 
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 
 _LEVELS: Final = 100
 _INTEGER: Final = re.compile(r"-?\d+")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Never
 
-    from cf_gemma.completion import Completion, Delta
+    from cf_gemma.model.completion import Completion, Delta
     from cf_gemma.request.http_request import HttpRequest
 
 BODY_LIMIT: Final = 8 * 1024 * 1024

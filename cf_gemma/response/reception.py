@@ -12,7 +12,7 @@ from cf_gemma.response.stream import Streamed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from cf_gemma.completion import Completion, Delta
+    from cf_gemma.model.completion import Completion, Delta
     from cf_gemma.request.http_request import HttpRequest
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from cf_gemma.codes import CODES, error_class
 from cf_gemma.errors import (
     ApiError,
     AuthenticationError,
@@ -16,7 +15,8 @@ from cf_gemma.errors import (
     PermissionDenied,
     QuotaExhausted,
 )
-from cf_gemma.jsonobject import as_object, parsed
+from cf_gemma.errors.codes import CODES, error_class
+from cf_gemma.model.json_object import as_object, parsed
 from cf_gemma.response.headers import request_id
 
 if TYPE_CHECKING:

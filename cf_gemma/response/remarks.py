@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic_core import to_json
 
 from cf_gemma.errors import ResponseTooLarge
-from cf_gemma.jsonobject import weight
+from cf_gemma.model.json_object import weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable

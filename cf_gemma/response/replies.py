@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cf_gemma.errors import ProtocolError, ResponseTooLarge
-from cf_gemma.jsonobject import HEAVIEST, TooHeavy, as_object, parsed
+from cf_gemma.model.json_object import HEAVIEST, TooHeavy, as_object, parsed
 from cf_gemma.response.headers import request_id
 from cf_gemma.response.refusals import api_error, excerpt, is_error, lenient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cf_gemma.completion import Delta
+    from cf_gemma.model.completion import Delta
     from cf_gemma.response.answer import AnswerBuilder
 
 

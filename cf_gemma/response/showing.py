@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
-from cf_gemma.completion import InvalidToolCall, ToolCall
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.completion import InvalidToolCall, ToolCall
+from cf_gemma.model.json_object import as_object
 from cf_gemma.response.bending import bent_back
 from cf_gemma.response.validity import means_none, whole
 

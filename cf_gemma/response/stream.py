@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic_core import from_json
 
 from cf_gemma.errors import GemmaError, ProtocolError, ResponseTooLarge, StreamTimeout, StreamTruncated
-from cf_gemma.jsonobject import LIGHT, as_object, parsed
+from cf_gemma.model.json_object import LIGHT, as_object, parsed
 from cf_gemma.response.answer import AnswerBuilder
 from cf_gemma.response.events import EVENT_LIMIT, EventDecoder
 from cf_gemma.response.headers import request_id
@@ -18,7 +18,7 @@ from cf_gemma.response.replies import decoded
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from cf_gemma.completion import Completion, Delta
+    from cf_gemma.model.completion import Completion, Delta
     from cf_gemma.request.http_request import HttpRequest
 
 STREAM_LIMIT: Final = 128 * 1024 * 1024

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import to_json
 
-from cf_gemma.completion import InvalidToolCall, ToolCall, ToolCallDelta
 from cf_gemma.errors import ResponseTooLarge
-from cf_gemma.jsonobject import as_object, parsed
+from cf_gemma.model.completion import InvalidToolCall, ToolCall, ToolCallDelta
+from cf_gemma.model.json_object import as_object, parsed
 from cf_gemma.response.showing import ShownArguments
 
 if TYPE_CHECKING:

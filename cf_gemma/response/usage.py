@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from cf_gemma.completion import Usage
+from cf_gemma.model.completion import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from cf_gemma.completion import InvalidToolCall, ToolCall
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.completion import InvalidToolCall, ToolCall
+from cf_gemma.model.json_object import as_object
 from cf_gemma.request.fitting import fits
 from cf_gemma.response.bending import bent_back, respelled
 from cf_gemma.response.notation import QUOTE
@@ -18,7 +18,7 @@ from cf_gemma.response.notation import QUOTE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cf_gemma.completion import Choice, Completion, Usage
+    from cf_gemma.model.completion import Choice, Completion, Usage
     from cf_gemma.request.http_request import HttpRequest
 
 _QUOTE_HALF: Final = QUOTE[:-1]

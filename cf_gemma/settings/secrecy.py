@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final, cast
 
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 
 _WORD_BEGINS = r"(?:^|[_-]|(?<=[a-z0-9])(?=[A-Z]))"
 _SECRET: Final = re.compile(

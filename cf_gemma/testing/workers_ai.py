@@ -11,7 +11,7 @@ from cf_gemma.emulator import Fault, Reply, ToolCallSpec
 from cf_gemma.emulator.engines.reply import kind_of
 from cf_gemma.emulator.engines.scripted import reply_of
 from cf_gemma.emulator.faults import Refusal
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

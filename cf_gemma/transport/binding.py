@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic_core import from_json, to_json
 from typing_extensions import override
 
-from cf_gemma.codes import CODES
 from cf_gemma.errors import ConfigurationError, ConnectionFailed, GemmaError, RequestTimeout, UnsupportedContent
+from cf_gemma.errors.codes import CODES
 from cf_gemma.response.refusals import api_error, lenient
 from cf_gemma.transport.call import AsyncCalls
 from cf_gemma.transport.exchanges import AsyncExchange

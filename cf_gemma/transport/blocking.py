@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from cf_gemma.completion import Completion, Delta
+    from cf_gemma.model.completion import Completion, Delta
     from cf_gemma.request.http_request import HttpRequest
     from cf_gemma.request.remote_images import RemoteImage
     from cf_gemma.settings.resolved import Settings

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from typing_extensions import override
 
-from cf_gemma.completion import Completion
 from cf_gemma.errors import BAD_IMAGE, GemmaError
+from cf_gemma.model.completion import Completion
 from cf_gemma.response.reception import Reception
 from cf_gemma.response.refusals import of_own_server
 from cf_gemma.response.validity import is_unusable

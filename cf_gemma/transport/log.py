@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from cf_gemma.completion import ANSWER_IN_REASONING
+from cf_gemma.model.completion import ANSWER_IN_REASONING
 from cf_gemma.structured import budget_exceeded
 
 if TYPE_CHECKING:
-    from cf_gemma.completion import Completion
+    from cf_gemma.model.completion import Completion
     from cf_gemma.transport.flow import Sleep
 
 _log = logging.getLogger("cf_gemma")

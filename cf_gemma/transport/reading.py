@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cf_gemma.completion import Completion
+from cf_gemma.model.completion import Completion
 from cf_gemma.transport import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from cf_gemma.completion import Delta, Usage
+    from cf_gemma.model.completion import Delta, Usage
     from cf_gemma.response.reception import Reception
 
     Items = Iterable[Delta | Completion]

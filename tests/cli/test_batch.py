@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cf_gemma.cli.text import dollars
-from cf_gemma.model import PRICE
+from cf_gemma.model.facts import PRICE
 from tests.cli.files import FAST, MODES, png, prompts, read, write
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cf_gemma.emulator import Emulator
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 from tests.cli.conftest import Shell
 from tests.cli.files import write
 from tests.cli.terminal import LOOKS, dim, plain, terminal

@@ -4,8 +4,8 @@ import pickle
 
 import pytest
 
-from cf_gemma.completion import Choice, Completion, InvalidToolCall, ToolCall, Usage
-from cf_gemma.model import PRICE
+from cf_gemma.model.completion import Choice, Completion, InvalidToolCall, ToolCall, Usage
+from cf_gemma.model.facts import PRICE
 
 CALL = ToolCall("1", "f", '{"x": 1}', {"x": 1})
 BROKEN = InvalidToolCall("2", "g", '{"x', "cut")

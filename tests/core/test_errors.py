@@ -8,9 +8,9 @@ import re
 import pytest
 
 from cf_gemma import errors
-from cf_gemma.codes import CODES, STATUSES, error_class
-from cf_gemma.completion import Choice, Completion, InvalidToolCall, ToolCall, Usage
 from cf_gemma.errors import GemmaError, ServerError
+from cf_gemma.errors.codes import CODES, STATUSES, error_class
+from cf_gemma.model.completion import Choice, Completion, InvalidToolCall, ToolCall, Usage
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, GemmaError)]
 PARTIAL = Completion(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cf_gemma.completion import Choice, InvalidToolCall, ToolCall
 from cf_gemma.emulator import Emulator
+from cf_gemma.model.completion import Choice, InvalidToolCall, ToolCall
 from tests.request.template import flaws
 from tests.transport.callers import ACCOUNT, TOKEN
 

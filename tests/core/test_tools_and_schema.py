@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cf_gemma import Completion
-from cf_gemma.completion import ReasoningDelta, TextDelta, ToolCallDelta
 from cf_gemma.emulator import Emulator, Reply, ToolCallSpec
+from cf_gemma.model.completion import ReasoningDelta, TextDelta, ToolCallDelta
 from tests.transport.callers import ACCOUNT, TOKEN
 
 if TYPE_CHECKING:

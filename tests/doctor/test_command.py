@@ -15,7 +15,7 @@ from cf_gemma.cli.app import app
 from cf_gemma.cli.doctor import _mark
 from cf_gemma.cli.doctor.probes import PROBES
 from cf_gemma.emulator import CUT, Emulator, Fault, ScriptedEngine
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 from cf_gemma.queue.flow import PollPolicy
 from tests.recorded import oracle
 

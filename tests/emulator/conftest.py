@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from cf_gemma.emulator import Emulator
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

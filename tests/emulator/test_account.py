@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from cf_gemma.emulator import Fault, Reply, ToolCallSpec
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

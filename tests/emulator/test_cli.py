@@ -11,7 +11,7 @@ import sys
 import httpx
 import pytest
 
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from cf_gemma.cli import main; main()", "emulator"]
 

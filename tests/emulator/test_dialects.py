@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from cf_gemma.completion import ReasoningDelta, TextDelta, ToolCallDelta
 from cf_gemma.emulator.backends import DIALECTS
 from cf_gemma.emulator.backends.rendering import Stamp, body, chunks, sse
 from cf_gemma.emulator.edge.validation import check
 from cf_gemma.emulator.engines import Ending, Event, Opening, Step
 from cf_gemma.emulator.envelope import dumps
-from cf_gemma.model import MODEL
+from cf_gemma.model.completion import ReasoningDelta, TextDelta, ToolCallDelta
+from cf_gemma.model.facts import MODEL
 
 ARABIC = "أهلاً بك يا صديقي! أنت رائع جداً اليوم."
 

@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from cf_gemma import Gemma
-from cf_gemma.codes import CODES
 from cf_gemma.emulator import CUT, Fault, Reply
 from cf_gemma.emulator.edge.injection import Injection, Injections
 from cf_gemma.emulator.faults import Refusal
 from cf_gemma.errors import ConnectionFailed
+from cf_gemma.errors.codes import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from cf_gemma.completion import ReasoningDelta, TextDelta, ToolCallDelta
 from cf_gemma.emulator.edge.validation import check
 from cf_gemma.emulator.engines import Ending, Event, Opening, Step
 from cf_gemma.emulator.engines.llama_chat import (
@@ -19,6 +18,7 @@ from cf_gemma.emulator.engines.llama_chat import (
     tools_to_call,
 )
 from cf_gemma.emulator.faults import Refusal
+from cf_gemma.model.completion import ReasoningDelta, TextDelta, ToolCallDelta
 
 USER = {"role": "user", "content": "What is 6 times 7?"}
 ADD = {

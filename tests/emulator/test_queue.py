@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cf_gemma.emulator import Fault
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from cf_gemma.emulator import CUT, Fault, Reply, ToolCallSpec
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cf_gemma.completion import ReasoningDelta, TextDelta, ToolCallDelta
 from cf_gemma.emulator import Fault, Reply, ScriptedEngine, ToolCallSpec
 from cf_gemma.emulator.chat import ChatRequest
 from cf_gemma.emulator.engines import Ending, Event, Opening, Step
 from cf_gemma.emulator.faults import Refusal
+from cf_gemma.model.completion import ReasoningDelta, TextDelta, ToolCallDelta
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from cf_gemma.completion import TextDelta
 from cf_gemma.emulator import Emulator, Reply, ScriptedEngine
 from cf_gemma.emulator.engines import Engine, Event, Opening, Step
 from cf_gemma.errors import ConfigurationError
+from cf_gemma.model.completion import TextDelta
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

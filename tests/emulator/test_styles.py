@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from cf_gemma.completion import TextDelta, ToolCallDelta
 from cf_gemma.emulator.backends import DIALECTS
 from cf_gemma.emulator.backends.styles import ToolCallStyle, cut
 from cf_gemma.emulator.edge.validation import check
 from cf_gemma.emulator.engines import Ending, Event, Opening, Step
+from cf_gemma.model.completion import TextDelta, ToolCallDelta
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from cf_gemma.request.http_request import HttpRequest
 from cf_gemma.response.reception import Reception
 
 if TYPE_CHECKING:
-    from cf_gemma.completion import Completion, Delta
+    from cf_gemma.model.completion import Completion, Delta
 
 HERE = Path(__file__).parent
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic_core import from_json
 
-from cf_gemma.completion import ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from cf_gemma.errors import GemmaError
+from cf_gemma.model.completion import ReasoningDelta, TextDelta, ToolCall, ToolCallDelta
 from cf_gemma.request.http_request import HttpRequest
 from cf_gemma.response.reception import Reception
 from tests.engines_bytes.samples import SAMPLES
@@ -31,7 +31,7 @@ from tests.response.wire import S_REPLY, S_STREAM, V_FAILED_CALL, V_REPLY, V_TOO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cf_gemma.completion import Completion, Delta
+    from cf_gemma.model.completion import Completion, Delta
 
 LIMIT: Final = 1.0
 """Seconds of the processor that one input may take; it takes a fraction of a millisecond."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cf_gemma.emulator import Emulator, Reply, ToolCallSpec
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 
 from .conftest import chat_root
 

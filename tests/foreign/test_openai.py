@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cf_gemma.emulator import Emulator, Fault, Reply, ToolCallSpec
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 
 from .conftest import WEATHER, chat_root
 

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from cf_gemma.emulator import Emulator
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 from langchain_cf_gemma import ChatCloudflareGemma
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from langchain_core.messages import (
 )
 
 from cf_gemma.errors import InvalidRequest, UnsupportedContent
-from cf_gemma.model import estimate_request
+from cf_gemma.model.estimate import estimate_request
 from cf_gemma.request.messages import wire_messages
 from langchain_cf_gemma.messages import reasoning_of, to_wire
 

@@ -26,8 +26,8 @@ from cf_gemma import (
     ToolCallDelta,
     Usage,
 )
-from cf_gemma.completion import Delta
 from cf_gemma.errors import ReasoningBudgetExceeded
+from cf_gemma.model.completion import Delta
 from llama_index_cf_gemma.responses import (
     StreamedChat,
     StreamedCompletion,

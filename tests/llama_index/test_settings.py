@@ -17,7 +17,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from cf_gemma.errors import ConfigurationError, InvalidRequest, UnsupportedContent
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 from llama_index_cf_gemma import CloudflareGemma
 
 from .conftest import TOKEN, Call, Connect, Emulate

@@ -13,7 +13,7 @@ from typing_extensions import override
 from cf_gemma import AsyncGemma, Gemma
 from cf_gemma import errors as e
 from cf_gemma.emulator import Emulator, Fault, Reply
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 from cf_gemma.queue.batch import AsyncBatch, Batch, BatchHandle
 
 if TYPE_CHECKING:

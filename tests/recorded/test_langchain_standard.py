@@ -8,7 +8,7 @@ import httpx
 import pytest
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 from langchain_cf_gemma import ChatCloudflareGemma
 from tests.recorded import oracle
 from tests.recorded.samples import RED_SQUARE

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic_core import to_json
 
 from cf_gemma.errors import ConfigurationError, GemmaError, InvalidRequest
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 from cf_gemma.request.http_request import HttpRequest, build
 from cf_gemma.request.messages import wire_messages
 from cf_gemma.request.parameters import merged

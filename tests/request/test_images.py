@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from cf_gemma.errors import UnsupportedContent
-from cf_gemma.model import IMAGE_BYTES, IMAGE_LONGEST_SIDE
+from cf_gemma.model.facts import IMAGE_BYTES, IMAGE_LONGEST_SIDE
 from cf_gemma.request.images import ImageInfo, fitted, image_part, sniff
 from tests.request.images import data_url, opened, picture
 

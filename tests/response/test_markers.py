@@ -15,7 +15,7 @@ from cf_gemma.response.stream import Streamed
 from tests.response.wire import sse
 
 if TYPE_CHECKING:
-    from cf_gemma.completion import Choice, Completion
+    from cf_gemma.model.completion import Choice, Completion
 
 TOOLS = {"add": {"type": "object", "properties": {"a": {"type": "integer"}}}}
 CALL = "<|tool_call>call:add{a:1}<tool_call|>"

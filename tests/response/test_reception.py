@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cf_gemma import errors as e
-from cf_gemma.completion import TextDelta
+from cf_gemma.model.completion import TextDelta
 from cf_gemma.request.http_request import HttpRequest
 from cf_gemma.response.inflate import PIECE, Inflater
 from cf_gemma.response.readers import BODY_LIMIT, ERROR_BODY_LIMIT
@@ -15,7 +15,7 @@ from cf_gemma.response.reception import Reception
 from tests.response.wire import V_FAILED_CALL, sse, text_chunk
 
 if TYPE_CHECKING:
-    from cf_gemma.completion import Completion, Delta
+    from cf_gemma.model.completion import Completion, Delta
 
 STREAM = sse([text_chunk("a"), text_chunk("b", "stop")])
 REPLY = b'{"choices":[{"message":{"content":"ab"},"finish_reason":"stop"}]}'

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cf_gemma import errors as e
-from cf_gemma.completion import TextDelta
+from cf_gemma.model.completion import TextDelta
 from tests.response.wire import replied
 
 UUID = "6f1c6d9e-0f6b-4c0e-9d58-0123456789ab"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cf_gemma.completion import Completion, ReasoningDelta, TextDelta
+from cf_gemma.model.completion import Completion, ReasoningDelta, TextDelta
 from tests.engines_bytes.replays import CASES, Case
 
 THOUGHT = "The user wants the weather.\nStep 1: call it."

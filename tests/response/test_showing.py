@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cf_gemma.completion import Choice, ToolCall, ToolCallDelta
+from cf_gemma.model.completion import Choice, ToolCall, ToolCallDelta
 from cf_gemma.request.http_request import HttpRequest
 from cf_gemma.response.answer import AnswerBuilder
 

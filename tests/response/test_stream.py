@@ -5,17 +5,6 @@ from typing import Any
 
 import pytest
 
-from cf_gemma.completion import (
-    Choice,
-    Completion,
-    Delta,
-    InvalidToolCall,
-    ReasoningDelta,
-    TextDelta,
-    ToolCall,
-    ToolCallDelta,
-    Usage,
-)
 from cf_gemma.errors import (
     ApiError,
     CapacityExceeded,
@@ -25,6 +14,17 @@ from cf_gemma.errors import (
     QuotaExhausted,
     ResponseTooLarge,
     StreamTruncated,
+)
+from cf_gemma.model.completion import (
+    Choice,
+    Completion,
+    Delta,
+    InvalidToolCall,
+    ReasoningDelta,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
 )
 from tests.response.wire import (
     S_REPLY,

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cf_gemma.completion import ReasoningDelta, TextDelta, ToolCallDelta
 from cf_gemma.errors import GemmaError, StreamTruncated
+from cf_gemma.model.completion import ReasoningDelta, TextDelta, ToolCallDelta
 from tests.response.wire import Call, Dialect, ToolStyle, UsageStyle, Written, replied, sse, streamed, streaming
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cf_gemma.completion import Choice, Completion, Delta
+    from cf_gemma.model.completion import Choice, Completion, Delta
 
 values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=6),

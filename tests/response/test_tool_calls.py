@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from cf_gemma.completion import Choice, InvalidToolCall, ToolCall, ToolCallDelta
+from cf_gemma.model.completion import Choice, InvalidToolCall, ToolCall, ToolCallDelta
 from cf_gemma.response.tool_calls import ToolCallAssembler
 from cf_gemma.response.validity import judged
 from tests.response.wire import Call, ToolStyle, tool_pieces

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cf_gemma.completion import Usage
+from cf_gemma.model.completion import Usage
 from cf_gemma.response.usage import UsageMeter
 
 Report = dict[str, Any]

@@ -13,7 +13,7 @@ from tests.engines_bytes.replays import Case
 from tests.response.wire import sse
 
 if TYPE_CHECKING:
-    from cf_gemma.completion import Choice
+    from cf_gemma.model.completion import Choice
 
 WEATHER = {
     "type": "object",

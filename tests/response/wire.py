@@ -14,7 +14,7 @@ from cf_gemma.response.stream import Streamed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from cf_gemma.completion import Completion, Delta
+    from cf_gemma.model.completion import Completion, Delta
 
 Dialect = Literal["S", "V"]
 ToolStyle = Literal[

@@ -18,7 +18,7 @@ from cf_gemma.testing import no_waits
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from cf_gemma.completion import Completion, Delta
+    from cf_gemma.model.completion import Completion, Delta
 
 ACCOUNT, TOKEN = "acc", "cf-canary-0123456789"
 

@@ -16,7 +16,7 @@ from llama_index.core.base.llms.types import ChatMessage
 
 from cf_gemma import AsyncGemma, Gemma
 from cf_gemma import errors as e
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 from cf_gemma.testing import no_waits
 from cf_gemma.transport.binding import refused, run_options
 from langchain_cf_gemma import ChatCloudflareGemma

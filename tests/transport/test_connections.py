@@ -17,7 +17,7 @@ import pytest
 
 from cf_gemma import AsyncGemma, Gemma
 from cf_gemma import errors as e
-from cf_gemma.completion import Completion, TextDelta
+from cf_gemma.model.completion import Completion, TextDelta
 from tests.faultserver import END, HOLD, FaultServer, Repeat, Wait, chunk, json_reply, reply, stream_head
 from tests.response.wire import sse, text_chunk
 from tests.transport.callers import ACCOUNT, TOKEN, SyncCaller

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cf_gemma import errors as e
-from cf_gemma.completion import Completion, TextDelta
+from cf_gemma.model.completion import Completion, TextDelta
 from cf_gemma.request.http_request import HttpRequest
 from cf_gemma.response.reception import Reception
 from cf_gemma.transport.reading import Reading, begun

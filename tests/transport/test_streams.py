@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from cf_gemma import errors as e
-from cf_gemma.completion import Completion, TextDelta
+from cf_gemma.model.completion import Completion, TextDelta
 from tests.faultserver import (
     END,
     FIN,

@@ -26,7 +26,7 @@ from cf_gemma import (
     Usage,
     __version__,
 )
-from cf_gemma.model import CONTEXT_WINDOW, MODEL, PRICE
+from cf_gemma.model.facts import CONTEXT_WINDOW, MODEL, PRICE
 from cf_gemma.request.images import ImageInfo, image_part, sniff
 from cf_gemma.settings.resolved import Settings
 

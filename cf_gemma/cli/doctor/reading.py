@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cf_gemma import MODEL, PRICE
 from cf_gemma.cli.doctor.witness import objects
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

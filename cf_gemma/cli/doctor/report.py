@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from cf_gemma import __version__
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

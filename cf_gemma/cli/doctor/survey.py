@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from cf_gemma import MODEL, PRICE
 from cf_gemma.cli.doctor.probes import Ask, Get, Post, Probe, Queue, Step
 from cf_gemma.cli.doctor.reading import outcome
-from cf_gemma.codes import error_class
 from cf_gemma.errors import ApiError, GemmaError, RequestTimeout
+from cf_gemma.errors.codes import error_class
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

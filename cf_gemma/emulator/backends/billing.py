@@ -6,7 +6,7 @@ import struct
 from functools import lru_cache
 from typing import Any, Final
 
-from cf_gemma.model import PRICE
+from cf_gemma.model.facts import PRICE
 
 
 @lru_cache(maxsize=512)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from cf_gemma.completion import ToolCallDelta
 from cf_gemma.emulator.backends.notation import is_whole
 from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
 from cf_gemma.emulator.faults import Refusal
+from cf_gemma.model.completion import ToolCallDelta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cf_gemma.completion import Delta
+    from cf_gemma.model.completion import Delta
 
 
 @dataclass(slots=True)

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from random import Random
 
-    from cf_gemma.completion import ToolCallDelta
     from cf_gemma.emulator.backends.calls import CallSteps
     from cf_gemma.emulator.chat import ChatRequest
     from cf_gemma.emulator.engines.protocol import Ending, Step
     from cf_gemma.emulator.faults import Fault
+    from cf_gemma.model.completion import ToolCallDelta
 
 
 class Token(NamedTuple):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from cf_gemma.completion import ReasoningDelta, TextDelta
 from cf_gemma.emulator.backends.calls import CallSteps, gather, opener_of
 from cf_gemma.emulator.backends.common import END_OF_TURN, TOOL_RESPONSE
 from cf_gemma.emulator.backends.notation import has_stray_quote, write_call
 from cf_gemma.emulator.engines.logprobs import token_logprob
 from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
 from cf_gemma.emulator.faults import Fault, Refusal
+from cf_gemma.model.completion import ReasoningDelta, TextDelta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -7,7 +7,6 @@ from random import Random
 from string import ascii_lowercase, digits
 from typing import TYPE_CHECKING, Any, Final
 
-from cf_gemma.completion import ReasoningDelta, ToolCallDelta
 from cf_gemma.emulator.backends.billing import usage
 from cf_gemma.emulator.backends.common import Call, Dialect, Finished, Top
 from cf_gemma.emulator.backends.parsing import Parser, Quirk
@@ -15,6 +14,7 @@ from cf_gemma.emulator.backends.styles import ToolCallStyle, cut
 from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
 from cf_gemma.emulator.envelope import dumps, envelope
 from cf_gemma.emulator.faults import Refusal
+from cf_gemma.model.completion import ReasoningDelta, ToolCallDelta
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator

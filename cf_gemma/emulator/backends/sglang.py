@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
-from cf_gemma.completion import ReasoningDelta, TextDelta, ToolCallDelta
 from cf_gemma.emulator.backends.common import is_finaliser, logprobs_object
 from cf_gemma.emulator.backends.notation import write_cut_call
 from cf_gemma.emulator.chat import objects
 from cf_gemma.emulator.faults import Fault
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.completion import ReasoningDelta, TextDelta, ToolCallDelta
+from cf_gemma.model.json_object import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

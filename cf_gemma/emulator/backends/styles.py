@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from cf_gemma.completion import ToolCallDelta
 from cf_gemma.emulator.backends.calls import CallSteps, choice_of, gather, opener_of
 from cf_gemma.emulator.engines.protocol import Ending, Event, Step
+from cf_gemma.model.completion import ToolCallDelta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from cf_gemma.completion import ReasoningDelta, TextDelta, ToolCallDelta
 from cf_gemma.emulator.backends.common import is_finaliser, logprobs_object
 from cf_gemma.emulator.backends.notation import close, write_cut_call
 from cf_gemma.emulator.engines.protocol import Step
+from cf_gemma.model.completion import ReasoningDelta, TextDelta, ToolCallDelta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from random import Random
 
-    from cf_gemma.completion import Delta
     from cf_gemma.emulator.backends.calls import CallSteps
     from cf_gemma.emulator.backends.common import Call, Finished, Top
     from cf_gemma.emulator.chat import ChatRequest
     from cf_gemma.emulator.engines.protocol import Ending
     from cf_gemma.emulator.faults import Fault
+    from cf_gemma.model.completion import Delta
 
 
 class Vllm:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from cf_gemma.emulator.edge.validation import check
 from cf_gemma.emulator.envelope import envelope
 from cf_gemma.emulator.faults import Fault, Refusal
-from cf_gemma.jsonobject import as_object
-from cf_gemma.model import CONTEXT_WINDOW
+from cf_gemma.model.facts import CONTEXT_WINDOW
+from cf_gemma.model.json_object import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cf_gemma.emulator.envelope import envelope
 from cf_gemma.emulator.faults import Fault, Refusal
-from cf_gemma.model import CONTEXT_WINDOW, PRICE
+from cf_gemma.model.facts import CONTEXT_WINDOW, PRICE
 from cf_gemma.request.published import MESSAGES, OPTIONS, PROMPT
 
 if TYPE_CHECKING:

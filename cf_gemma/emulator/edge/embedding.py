@@ -9,7 +9,7 @@ from zlib import crc32
 
 from cf_gemma.emulator.envelope import envelope
 from cf_gemma.emulator.faults import Fault, Refusal
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.json_object import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

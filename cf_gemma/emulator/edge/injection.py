@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from cf_gemma.codes import CODES
 from cf_gemma.emulator.faults import CUT, Fault, Refusal
+from cf_gemma.errors.codes import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,8 +24,8 @@ from cf_gemma.emulator.edge.validation import check
 from cf_gemma.emulator.engines.protocol import Step
 from cf_gemma.emulator.envelope import dumps
 from cf_gemma.emulator.faults import Fault, Refusal
-from cf_gemma.jsonobject import as_object
-from cf_gemma.model import CONTEXT_WINDOW
+from cf_gemma.model.facts import CONTEXT_WINDOW
+from cf_gemma.model.json_object import as_object
 
 if TYPE_CHECKING:
     import threading

@@ -14,7 +14,7 @@ from cf_gemma.emulator.backends.parsing import Quirk
 from cf_gemma.emulator.backends.styles import ToolCallStyle
 from cf_gemma.emulator.faults import Fault, Refusal
 from cf_gemma.errors import ConfigurationError
-from cf_gemma.model import MODEL
+from cf_gemma.model.facts import MODEL
 
 ACCOUNT_ID: Final = "e" * 32
 API_TOKEN: Final = "emulator-token"  # noqa: S105 - everybody's default, no secret

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from cf_gemma.emulator.chat import ChatRequest
 from cf_gemma.emulator.faults import Fault, Refusal
-from cf_gemma.jsonobject import as_object
-from cf_gemma.model import IMAGE_SHORTEST_SIDE
+from cf_gemma.model.facts import IMAGE_SHORTEST_SIDE
+from cf_gemma.model.json_object import as_object
 from cf_gemma.request.http_request import FORCED_CALL_TOKENS
 from cf_gemma.request.images import sniff
 from cf_gemma.request.published import MESSAGES, OPTIONS, PROMPT

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from cf_gemma.completion import TextDelta, ToolCallDelta
 from cf_gemma.emulator.engines.llama_chat import (
     call_body,
     events,
@@ -26,6 +25,7 @@ from cf_gemma.emulator.engines.model_file import COMMANDS, STAND_IN_TOKENS, VARI
 from cf_gemma.emulator.engines.protocol import Event, Opening, Step
 from cf_gemma.emulator.faults import Fault, Refusal
 from cf_gemma.errors import ConfigurationError
+from cf_gemma.model.completion import TextDelta, ToolCallDelta
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from cf_gemma.completion import ReasoningDelta, TextDelta, ToolCallDelta
 from cf_gemma.emulator.chat import objects
 from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
 from cf_gemma.emulator.faults import Fault, Refusal
-from cf_gemma.jsonobject import as_object
+from cf_gemma.model.completion import ReasoningDelta, TextDelta, ToolCallDelta
+from cf_gemma.model.json_object import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

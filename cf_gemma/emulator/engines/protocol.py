@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
-    from cf_gemma.completion import Delta
     from cf_gemma.emulator.chat import ChatRequest
+    from cf_gemma.model.completion import Delta
 
 
 @runtime_checkable

@@ -15,12 +15,12 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from cf_gemma.completion import Delta, ReasoningDelta, TextDelta, ToolCallDelta
 from cf_gemma.emulator.engines.logprobs import token_logprob
 from cf_gemma.emulator.engines.protocol import Ending, Event, Opening, Step
 from cf_gemma.emulator.engines.reply import Replies, Reply, Script, Text, kind_of, tokens
 from cf_gemma.emulator.faults import Fault, Refusal
-from cf_gemma.model import IMAGE_TOKENS
+from cf_gemma.model.completion import Delta, ReasoningDelta, TextDelta, ToolCallDelta
+from cf_gemma.model.facts import IMAGE_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cf_gemma.model import PRICE
+from cf_gemma.model.facts import PRICE
 
 ANSWER_IN_REASONING: Final = "answer_in_reasoning"
 """In the `extra` of a choice, where the server filed the whole answer under reasoning: it is the text, too."""

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from cf_gemma.completion import Completion
+    from cf_gemma.model.completion import Completion
 
 
 class Resumable(Protocol):
