@@ -11,7 +11,15 @@ from cf_gemma.bulk.records import of_error, of_outcome
 from cf_gemma.bulk.rows import BadRow, Row
 from cf_gemma.bulk.schema import JsonFormat
 from cf_gemma.bulk.workers import at_once
-from cf_gemma.errors import AuthenticationError, BatchInterrupted, GemmaError, InvalidRequest, PermissionDenied
+from cf_gemma.errors import (
+    AuthenticationError,
+    BadRequest,
+    BatchInterrupted,
+    GemmaError,
+    InvalidRequest,
+    PermissionDenied,
+    RequestTooLarge,
+)
 from cf_gemma.queue.batch import BatchHandle
 from cf_gemma.request.http_request import build
 from cf_gemma.request.parameters import merged
@@ -30,6 +38,9 @@ CHUNK_ROWS: Final = 500
 CHUNK_BYTES: Final = 8_000_000
 PATIENCE: Final = 6 * 3_600.0
 """Seconds to wait for a chunk; a run that gave up can be resumed, and asks again."""
+
+
+_REFUSED: Final = (BadRequest, RequestTooLarge, InvalidRequest)
 
 
 class QueuedRun:
@@ -137,17 +148,37 @@ class QueuedRun:
             tally.stop(f"the next chunk might have gone over the cost limit of ${self._max_cost:g}")
             return
         self._under_way += len(chunk)
-        handle = await self._taken(chunk)
+        try:
+            handle = await self._taken(chunk)
+        except _REFUSED as error:
+            self._under_way -= len(chunk)
+            await self._divide(chunk, error)
+            return
         if handle is not None:
             self._receipts.add(handle)
             self._owners |= dict.fromkeys((_row(reference).key for reference in _references(handle)), handle)
             await self._collect(handle)
         self._under_way -= len(chunk)
 
+    async def _divide(self, chunk: list[dict[str, Any]], error: GemmaError) -> None:
+        """Hands the halves of a refused chunk over, so that a row that the service refuses fails alone."""
+        if len(chunk) == 1:
+            self._output.append(of_outcome(_row(chunk[0]["external_reference"]), error))
+            return
+        middle = len(chunk) // 2
+        for half in (chunk[:middle], chunk[middle:]):
+            if not self._tally.stopped:
+                await self._hand_over(half)
+
     async def _taken(self, chunk: list[dict[str, Any]]) -> BatchHandle | None:
-        """What the queue has taken of a chunk; when that isn't all of it, the run ends."""
+        """What the queue has taken of a chunk; when that isn't all of it, the run ends.
+
+        Raises what says that a row is to blame, and that none was taken.
+        """
         try:
             return await self._gemma.batch.submit(chunk)
+        except _REFUSED:
+            raise
         except GemmaError as error:
             self._tally.stop(str(error))
             handle = error.handle if isinstance(error, BatchInterrupted) else None

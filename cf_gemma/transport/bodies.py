@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from typing import TYPE_CHECKING, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import httpx
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DRAIN: Final = 0.1
 """Seconds that the end of a body may take after the answer's end, so that its connection can be used again."""
+
+_LAYERS: Final = ("_stream", "_httpcore_stream", "_connection")
 
 CLOSE: Final = 0.2
 """Seconds that closing an abandoned body is waited for."""
@@ -51,6 +53,7 @@ class Body:
     def close(self) -> None:
         """Gives the connection back to its pool, which keeps it if the body was read to its end."""
         watch_response(self._response, None)
+        expire_if_more_came(self._response)
         self._response.close()
         self._open.discard(self)
 
@@ -59,7 +62,19 @@ class Body:
         elsewhere(self.close)
 
 
-def elsewhere(close: Callable[[], None]) -> None:
+def expire_if_more_came(response: httpx.Response) -> None:
+    """Has the connection closed behind an answer that bytes came behind: they would pass for the next one's.
+
+    httpcore keeps them with its parser, several layers down; what it hasn't read yet it notices by itself.
+    """
+    layer: Any = response.stream
+    while layer is not None and not hasattr(layer, "_h11_state"):
+        layer = next(filter(None, (getattr(layer, name, None) for name in _LAYERS)), None)
+    if layer is not None and layer._h11_state.trailing_data[0]:
+        layer._keepalive_expiry = -1.0
+
+
+def elsewhere(close: Callable[[], object]) -> None:
     """Closes something in another thread, which is waited for a moment."""
     if sys.is_finalizing():  # no thread would run any more, and the operating system closes the connections
         return

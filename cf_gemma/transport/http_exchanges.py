@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 from typing_extensions import override
 
-from cf_gemma.transport.bodies import DRAIN, Body
+from cf_gemma.transport.bodies import DRAIN, Body, expire_if_more_came
 from cf_gemma.transport.exchanges import AsyncExchange, Exchange
 from cf_gemma.transport.failures import cut, safe_cause
 from cf_gemma.transport.limits import watch_response
@@ -133,6 +133,7 @@ class AsyncHttpExchange(_HttpExchange, AsyncExchange):
     async def close(self) -> None:
         """Gives the connection up, or back."""
         watch_response(self._response, None)
+        expire_if_more_came(self._response)
         try:
             await self._response.aclose()
         finally:

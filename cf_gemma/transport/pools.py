@@ -94,17 +94,19 @@ class SyncPool(Pool[httpx.Client]):
     def retire(self) -> None:
         """Closes the connections that are idle, and each of the others when its call is done."""
         self.retired = True
-        for lane in range(len(self.clients)):
-            self._shut(lane)
+        self._shut(*range(len(self.clients)))
 
     def leave(self, lane: int) -> None:
         """Gives a place back."""
         self.lanes.leave(lane)
         if self.retired:
-            # The garbage collector may call this within the very lock that closing needs.
-            elsewhere(functools.partial(self._shut, lane))
+            self._shut(lane)
 
-    def _shut(self, lane: int) -> None:
+    def _shut(self, *lanes: int) -> None:
+        # The garbage collector may call this within the very lock that closing needs.
+        elsewhere(lambda: [self._shut_here(lane) for lane in lanes])
+
+    def _shut_here(self, lane: int) -> None:
         client = self._clients[lane]
         if self.lanes.idle(lane):
             client.close()

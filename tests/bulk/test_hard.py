@@ -63,6 +63,7 @@ BAD: dict[str, Any] = {
     "a schema of 5,000 levels": nested(5_000),
     "no number": '{"prompt": "a", "temperature": NaN}',
     "no messages": {"messages": [7]},
+    "what only the service refuses": {"prompt": "a", "response_format": {"type": "no"}},
     "a line of many brackets": "[" * 100_000,
 }
 

@@ -237,6 +237,22 @@ def test_only_idle_connections_are_shut(monkeypatch: pytest.MonkeyPatch) -> None
         pool.close()
 
 
+def test_a_model_that_the_garbage_collector_closes() -> None:
+    """It may do so at any moment, also while this very thread holds the locks of the HTTP library."""
+    with FaultServer([ANSWER]) as server:
+        model = Gemma(ACCOUNT, TOKEN, base_url=server.url, wire_streaming=False)
+        model.chat("hi")
+        pool = pools.sync_pool(model.settings, model._transport)
+        [(connection, state)] = pools._connections(pool.client(0))
+        with state, pool.client(0)._transport._pool._optional_thread_lock:
+            closing = threading.Thread(target=model.close, daemon=True)
+            closing.start()
+            closing.join(5)
+            assert not closing.is_alive()
+        assert server.wait_until_closed(2)
+        assert connection.is_closed()
+
+
 def test_a_closed_client_of_the_callers_own(caller: Caller) -> None:
     """It is named, and no RuntimeError."""
     client: Any = caller.http_client(transport=httpx.MockTransport(lambda _: httpx.Response(200)))

@@ -9,7 +9,7 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -46,6 +46,22 @@ def test_streams_share_a_connection(caller: Caller, ending: list[Any]) -> None:
         for _ in range(4):
             assert len(caller.stream(model)) == 2
         assert (server.connections, len(server.requests)) == (1, 4)
+
+
+@pytest.mark.parametrize("own_client", [False, True])
+@pytest.mark.parametrize("answer", [GOOD, b"".join(STREAM), reply("no", 400)], ids=["reply", "stream", "refusal"])
+def test_what_comes_behind_an_answer_is_nobodys(answer: bytes, own_client: bool, caller: Caller) -> None:
+    """A second answer in the same packet isn't the next request's: its connection is closed."""
+    stale = GOOD.replace(b'"a"', b'"b"')
+    with FaultServer([answer + stale], [GOOD]) as server:
+        client: Any = caller.http_client() if own_client else None
+        model = caller.model(server.url, client, wire_streaming=answer == b"".join(STREAM), max_retries=0)
+        with suppress(e.BadRequest):
+            assert caller.chat(model).text == "a"
+        assert caller.chat(model).text == "a"
+        assert (len(server.requests), server.connections) == (2, 2)
+        if client:
+            caller.close_http_client(client)
 
 
 def test_replies_and_refusals_share_a_connection(caller: Caller) -> None:
