@@ -13,7 +13,7 @@
     ├── ProtocolError                         not the JSON or the event stream that belongs there
     │   └── ResponseTooLarge                  a body or an event over its cap
     ├── ApiError                              the service said no: `.status`, `.code`
-    │   ├── BadRequest                        400, 404-like codes of the model's own input check
+    │   ├── BadRequest                        400, 405, 422, 424: the request can't be taken as it is
     │   │   └── ContextOverflow               prompt and answer don't fit the window (5021, 3010)
     │   ├── AuthenticationError               401
     │   ├── PermissionDenied                  403
@@ -173,7 +173,7 @@ class ApiError(GemmaError):
 
 
 class BadRequest(ApiError):
-    """400, 405, 422: the service can't take this request."""
+    """400, 405, 422, 424: the service can't take this request."""
 
 
 class ContextOverflow(BadRequest):
