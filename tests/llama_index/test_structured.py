@@ -21,8 +21,12 @@ from llama_index_cf_gemma import InvalidOutput
 from .conftest import Call, Calls, Connect, Emulate, Watched, assert_left
 from .test_structured_answer import REX, Dog
 
-PROMPT = PromptTemplate("A dog from {place}, please.")
 WAYS = ["structured_predict", "stream_structured_predict"]
+
+
+def question() -> PromptTemplate:
+    """A prompt of each test's own: programs of LlamaIndex's write their parser into the one that they get."""
+    return PromptTemplate("A dog from {place}, please.")
 
 
 def last_of(result: Any) -> Any:
@@ -34,13 +38,13 @@ def last_of(result: Any) -> Any:
 def test_by_schema(gemma: Connect, call: Call, way: str) -> None:
     """The schema is on the wire, thinking is off, the object is whole."""
     llm, emulator = gemma([Reply(REX, reasoning="never shown")])
-    dog = last_of(call(llm, way, Dog, PROMPT, place="Oslo"))
+    dog = last_of(call(llm, way, Dog, question(), place="Oslo"))
     assert dog == Dog.model_validate_json(REX)
     body = emulator.requests[0].json
-    schema, question = body["messages"]
+    schema, asked = body["messages"]
     assert schema["role"] == "system"
     assert schema["content"].startswith("Answer with JSON")
-    assert question == {"role": "user", "content": "A dog from Oslo, please."}
+    assert asked == {"role": "user", "content": "A dog from Oslo, please."}
     assert body["response_format"]["json_schema"]["name"] == "Dog"
     assert body["chat_template_kwargs"]["enable_thinking"] is False
     assert "tools" not in body
@@ -55,7 +59,7 @@ def test_by_schema(gemma: Connect, call: Call, way: str) -> None:
 def test_by_tool(gemma: Connect, call: Call, way: str, settings: dict) -> None:
     """The tool is forced in the form that is enforced, in streams too, where core would leave it to the model."""
     llm, emulator = gemma([Reply(tool_calls=[ToolCallSpec("Dog", REX)])], **settings)
-    dog = last_of(call(llm, way, Dog, PROMPT, place="Oslo"))
+    dog = last_of(call(llm, way, Dog, question(), place="Oslo"))
     assert dog == Dog.model_validate_json(REX)
     body = emulator.requests[0].json
     assert body["tool_choice"] == {"type": "function", "function": {"name": "Dog"}}
@@ -68,7 +72,7 @@ def test_by_tool(gemma: Connect, call: Call, way: str, settings: dict) -> None:
 def test_json_as_text_instead_of_a_call(gemma: Connect, call: Call, way: str) -> None:
     """A model that writes the object instead of calling the tool has still given it."""
     llm, _ = gemma([f"Here you are:\n```json\n{REX}\n```"] * 2, pydantic_program_mode=PydanticProgramMode.FUNCTION)
-    assert last_of(call(llm, way, Dog, PROMPT, place="Oslo")).name == "Rex"
+    assert last_of(call(llm, way, Dog, question(), place="Oslo")).name == "Rex"
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -76,7 +80,7 @@ def test_neither_call_nor_json(gemma: Connect, call: Call, way: str) -> None:
     """The error says that the forced call was not made."""
     llm, _ = gemma(["No dogs here."] * 2, pydantic_program_mode=PydanticProgramMode.FUNCTION)
     with pytest.raises(ToolChoiceNotHonoured):
-        call(llm, way, Dog, PROMPT, place="Oslo")
+        call(llm, way, Dog, question(), place="Oslo")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -85,7 +89,7 @@ def test_the_system_prompt_is_said(gemma: Connect, call: Call, way: str, mode: P
     """In all ways, the asynchronous ones too."""
     call_dog = Reply(tool_calls=[ToolCallSpec("Dog", REX)]) if mode is PydanticProgramMode.FUNCTION else REX
     llm, emulator = gemma([call_dog], system_prompt="Only big dogs.", pydantic_program_mode=mode)
-    assert last_of(call(llm, way, Dog, PROMPT, place="Oslo")).name == "Rex"
+    assert last_of(call(llm, way, Dog, question(), place="Oslo")).name == "Rex"
     system = emulator.requests[0].json["messages"][0]
     assert system["role"] == "system"
     assert system["content"].startswith("Only big dogs.")
@@ -96,7 +100,7 @@ def test_partial_objects_grow(gemma: Connect, call: Call, by_tool: bool) -> None
     """Several partial objects, none poorer than the one before, none of them blank; the last is a Dog."""
     reply = Reply(tool_calls=[ToolCallSpec("Dog", REX)]) if by_tool else Reply(REX)
     llm, _ = gemma([reply], should_use_structured_outputs=not by_tool)
-    *partials, dog = call(llm, "stream_structured_predict", Dog, PROMPT, place="Oslo")
+    *partials, dog = call(llm, "stream_structured_predict", Dog, question(), place="Oslo")
     richness = [num_valid_fields(partial) for partial in partials]
     assert richness == sorted(richness)
     assert richness[0] > 0
@@ -108,7 +112,7 @@ def test_cut_by_the_limit(gemma: Connect, call: Call, way: str) -> None:
     """The limit is named; partial objects don't pass for the object."""
     llm, _ = gemma([REX])
     with pytest.raises(InvalidOutput, match="max_tokens"):
-        call(llm, way, Dog, PROMPT, {"max_tokens": 4}, place="Oslo")
+        call(llm, way, Dog, question(), {"max_tokens": 4}, place="Oslo")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -116,7 +120,7 @@ def test_a_budget_eaten_by_thinking(gemma: Connect, call: Call, way: str) -> Non
     """A caller who asks for thinking is told when it left nothing."""
     llm, emulator = gemma([Reply(REX, reasoning="what dogs are there in Oslo")])
     with pytest.raises(ReasoningBudgetExceeded):
-        call(llm, way, Dog, PROMPT, {"thinking": True, "max_tokens": 3}, place="Oslo")
+        call(llm, way, Dog, question(), {"thinking": True, "max_tokens": 3}, place="Oslo")
     assert emulator.requests[0].json["chat_template_kwargs"]["enable_thinking"] is True
 
 
@@ -125,7 +129,7 @@ def test_thinking_that_was_asked_for_stays(gemma: Connect, call: Call, by_tool: 
     """Set on the model, it holds for structured output too."""
     reply = Reply(tool_calls=[ToolCallSpec("Dog", REX)]) if by_tool else Reply(REX)
     llm, emulator = gemma([reply], thinking=True, should_use_structured_outputs=not by_tool)
-    assert call(llm, "structured_predict", Dog, PROMPT, place="Oslo").name == "Rex"
+    assert call(llm, "structured_predict", Dog, question(), place="Oslo").name == "Rex"
     assert emulator.requests[0].json["chat_template_kwargs"]["enable_thinking"] is True
 
 
@@ -134,7 +138,7 @@ def test_what_doesn_t_pass_the_validators(gemma: Connect, call: Call, way: str) 
     """The schema can't say everything; the class's own word is the last."""
     llm, _ = gemma(['{"name": "Rex", "age": 300, "toys": [], "nick": null}'])
     with pytest.raises(InvalidOutput, match="no dog is that old"):
-        call(llm, way, Dog, PROMPT, place="Oslo")
+        call(llm, way, Dog, question(), place="Oslo")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -142,7 +146,7 @@ def test_the_service_s_errors_pass_through(gemma: Connect, call: Call, way: str)
     """They keep their type."""
     llm, _ = gemma([Fault(400, 5006)])
     with pytest.raises(BadRequest):
-        call(llm, way, Dog, PROMPT, place="Oslo")
+        call(llm, way, Dog, question(), place="Oslo")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -151,7 +155,7 @@ def test_events(gemma: Connect, call: Call, way: str, events: list[Any]) -> None
     calls = Calls()
     llm, _ = gemma([REX])
     llm.callback_manager.add_handler(calls)
-    dog = last_of(call(llm, way, Dog, PROMPT, place="Oslo"))
+    dog = last_of(call(llm, way, Dog, question(), place="Oslo"))
     names = [type(event).__name__ for event in events]
     for name in (
         "LLMStructuredPredictStartEvent",
@@ -170,7 +174,7 @@ def test_llm_kwargs_are_not_changed(gemma: Connect, call: Call) -> None:
     llm, emulator = gemma([REX])
     options = {"temperature": 0.3, "tool_choice": "required", "tool_required": True, "allow_parallel_tool_calls": True}
     before = dict(options)
-    call(llm, "structured_predict", Dog, PROMPT, options, place="Oslo")
+    call(llm, "structured_predict", Dog, question(), options, place="Oslo")
     assert options == before
     assert emulator.requests[0].json["temperature"] == 0.3
     assert "tool_choice" not in emulator.requests[0].json
@@ -204,7 +208,7 @@ def test_as_structured_llm(gemma: Connect, call: Call, streaming: bool) -> None:
 def test_core_s_own_programs(gemma: Connect, way: str) -> None:
     """Refine filters and selectors go through these whatever the settings: the calls are where they look for them."""
     llm, emulator = gemma([Reply(tool_calls=[ToolCallSpec("Dog", REX)])])
-    program = FunctionCallingProgram.from_defaults(Dog, llm=llm, prompt=PROMPT)
+    program = FunctionCallingProgram.from_defaults(Dog, llm=llm, prompt=question())
     if way == "call":
         assert program(place="Oslo") == Dog.model_validate_json(REX)
         assert emulator.requests[0].json["tool_choice"] == {"type": "function", "function": {"name": "Dog"}}
@@ -216,7 +220,7 @@ def test_core_s_own_programs(gemma: Connect, way: str) -> None:
 def test_several_objects_at_once(gemma: Connect) -> None:
     """A named tool is called once only, so several objects are asked for by `required`."""
     llm, emulator = gemma([Reply(tool_calls=[ToolCallSpec("Dog", REX), ToolCallSpec("Dog", REX)])])
-    program = FunctionCallingProgram.from_defaults(Dog, llm=llm, prompt=PROMPT, allow_parallel_tool_calls=True)
+    program = FunctionCallingProgram.from_defaults(Dog, llm=llm, prompt=question(), allow_parallel_tool_calls=True)
     assert program(place="Oslo") == [Dog.model_validate_json(REX)] * 2
     assert emulator.requests[0].json["tool_choice"] == "required"
     assert emulator.requests[0].json["parallel_tool_calls"] is True
@@ -226,7 +230,7 @@ def test_several_objects_at_once(gemma: Connect) -> None:
 def test_forced_programs_do_not_think(gemma: Connect, settings: dict[str, Any], thinks: bool) -> None:
     """A program that forces its call switches thinking off, as structured_predict does, unless it was set."""
     llm, emulator = gemma([Reply(tool_calls=[ToolCallSpec("Dog", REX)])], **settings)
-    FunctionCallingProgram.from_defaults(Dog, llm=llm, prompt=PROMPT)(place="Oslo")
+    FunctionCallingProgram.from_defaults(Dog, llm=llm, prompt=question())(place="Oslo")
     assert emulator.requests[0].json["chat_template_kwargs"]["enable_thinking"] is thinks
 
 
@@ -234,7 +238,7 @@ def test_leaving_a_structured_stream(emulate: Emulate, connect: Connect) -> None
     """Closing it early, sync and async, closes the connection."""
     engine = Watched(json.dumps({"name": "word " * 200}))
     llm = connect(emulate(engine))
-    stream = llm.stream_structured_predict(Dog, PROMPT, place="Oslo")
+    stream = llm.stream_structured_predict(Dog, question(), place="Oslo")
     next(stream)
     stream.close()
     assert_left(engine)
@@ -242,7 +246,7 @@ def test_leaving_a_structured_stream(emulate: Emulate, connect: Connect) -> None
     llm = connect(emulate(engine))
 
     async def run() -> None:
-        astream = await llm.astream_structured_predict(Dog, PROMPT, place="Oslo")
+        astream = await llm.astream_structured_predict(Dog, question(), place="Oslo")
         await anext(astream)
         await astream.aclose()
 
