@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,29 +12,36 @@ from tests.faults.scenarios import CLOSING, STREAM, A, bomb
 from tests.faultserver import Action, FaultServer, Repeat, chunk, reply, stream_head
 from tests.response.wire import sse, text_chunk
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MIB = 1 << 20
 LINE: list[Action] = [CLOSING, A + b"data: ", Repeat(b"x" * 65_536, times=200 * 16)]
 
-ATTACKS: dict[str, tuple[list[Action], str, int]] = {
-    # what is sent, the error, and by how many MiB the process may grow
-    "a gzip bomb of 300 MiB": ([reply(bomb(300), content_encoding="gzip")], "ResponseTooLarge", 56),
+ATTACKS: dict[str, tuple[Callable[[], list[Action]], str, int]] = {
+    # what is sent (made when it is needed: it is large), the error, and by how many MiB the process may grow
+    "a gzip bomb of 300 MiB": (lambda: [reply(bomb(300), content_encoding="gzip")], "ResponseTooLarge", 56),
     "one of them as a stream": (
-        [stream_head(content_encoding="gzip"), chunk(bomb(300)), b"0\r\n\r\n"],
+        lambda: [stream_head(content_encoding="gzip"), chunk(bomb(300)), b"0\r\n\r\n"],
         "ResponseTooLarge",
         24,
     ),
-    "one of them as an error": ([reply(bomb(300), 500, content_encoding="gzip")], "ServerError", 10),
-    "a line of 200 MiB": (LINE, "ResponseTooLarge", 24),
-    "an endless reply": ([reply(b"x" * (40 * MIB))], "ResponseTooLarge", 56),
-    "a reply of objects": ([reply(b'{"choices":[' + b"{}," * 2_600_000 + b"{}]}")], "ResponseTooLarge", 48),
-    "a reply of more of them": ([reply(b'{"choices":[' + b"{}," * 10_000_000 + b"{}]}")], "ResponseTooLarge", 48),
+    "one of them as an error": (lambda: [reply(bomb(300), 500, content_encoding="gzip")], "ServerError", 10),
+    "a line of 200 MiB": (lambda: LINE, "ResponseTooLarge", 24),
+    "an endless reply": (lambda: [reply(b"x" * (40 * MIB))], "ResponseTooLarge", 56),
+    "a reply of objects": (lambda: [reply(b'{"choices":[' + b"{}," * 2_600_000 + b"{}]}")], "ResponseTooLarge", 48),
+    "a reply of more of them": (
+        lambda: [reply(b'{"choices":[' + b"{}," * 10_000_000 + b"{}]}")],
+        "ResponseTooLarge",
+        48,
+    ),
     "choices that nobody asked for": (
-        [stream_head(), chunk(sse([text_chunk("a", index=n) for n in range(100_000)])), b"0\r\n\r\n"],
+        lambda: [stream_head(), chunk(sse([text_chunk("a", index=n) for n in range(100_000)])), b"0\r\n\r\n"],
         "ResponseTooLarge",
         40,
     ),
     "a field that grows": (
-        [
+        lambda: [
             stream_head(),
             Repeat(chunk(sse([{"choices": [{"delta": {"more": "a" * 1_000}}]}], done=False)), times=200_000),
         ],
@@ -41,12 +49,16 @@ ATTACKS: dict[str, tuple[list[Action], str, int]] = {
         40,
     ),
     "a flood of words": (
-        [stream_head(), Repeat(chunk(sse([text_chunk("word " * 4_000)], done=False) * 4), times=4_000), b"0\r\n\r\n"],
+        lambda: [
+            stream_head(),
+            Repeat(chunk(sse([text_chunk("word " * 4_000)], done=False) * 4), times=4_000),
+            b"0\r\n\r\n",
+        ],
         "ResponseTooLarge",
         300,
     ),
     "a flood of comments": (
-        [stream_head(), Repeat(chunk(b": ping\n\n" * 8_000), times=200), b"0\r\n\r\n"],
+        lambda: [stream_head(), Repeat(chunk(b": ping\n\n" * 8_000), times=200), b"0\r\n\r\n"],
         "StreamTruncated",
         10,
     ),
@@ -89,7 +101,7 @@ CASES = [("Gemma", name) for name in ATTACKS] + [("AsyncGemma", name) for name i
 def test_memory_stays_small(how: str, name: str) -> None:
     """Rows 36 and 37: an endless or exploding answer is given up at its cap, and what it took stays near the cap."""
     actions, error, mebibytes = ATTACKS[name]
-    with FaultServer(STREAM) as warm, FaultServer(actions) as server:
+    with FaultServer(STREAM) as warm, FaultServer(actions()) as server:
         kind, kibibytes = run(MEASURE, how, warm.url, server.url)[0].split()
         assert kind == error
         assert int(kibibytes) < mebibytes * 1024
