@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -29,7 +31,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The wheel and the source distribution."""
     place = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(place), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own command
+    workflow = {"GITHUB_REPOSITORY": "acme/gemma", "GITHUB_REF_NAME": "v1", "GITHUB_SERVER_URL": "https://github.com"}
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **workflow})  # noqa: S603 - our own command
     return next(place.glob("*.whl")), next(place.glob("*.tar.gz"))
 
 
@@ -75,3 +78,13 @@ def test_what_the_package_says_of_itself(metadata: Message) -> None:
     assert "xllamacpp" in of_extra["local"]
     assert [extra for extra, names in of_extra.items() if "langchain-core" in names] == ["all", "demo", "langchain"]
     assert sorted(need.name for need in needs if not need.marker) == ["httpx", "pydantic"]
+
+
+def test_a_release_leads_to_its_repository(metadata: Message) -> None:
+    """Built in a workflow, the metadata has the project's addresses, and every link of README works outside of it."""
+    addresses = dict(line.split(", ") for line in metadata.get_all("Project-URL", []))
+    assert addresses["Source"] == "https://github.com/acme/gemma"
+    assert addresses["Changelog"] == "https://github.com/acme/gemma/blob/v1/CHANGELOG.md"
+    readme = metadata.get_payload()
+    assert "](https://github.com/acme/gemma/blob/v1/docs/langchain.md)" in readme
+    assert re.findall(r"\]\((?!https?://|#)[^)]*\)", readme) == []
