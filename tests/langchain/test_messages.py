@@ -357,7 +357,8 @@ def test_arguments_of_any_depth() -> None:
     _, turn, result = wire_messages(wire)
     sent = json.loads(turn["tool_calls"][0]["function"]["arguments"])
     assert sent.get("invalid", "{").startswith('{"a": [{"a": [')
-    assert "nested too deep" in result["content"]
+    # How deep Python's own JSON goes depends on its version.
+    assert "nested too deep" in result["content"] or result["content"].startswith('{"a": {"a": [{"a": [')
 
 
 def test_images_of_the_responses_api() -> None:
