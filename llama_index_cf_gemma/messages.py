@@ -158,7 +158,9 @@ def _parts(block: BaseContentBlock) -> list[Wire]:
         case DocumentBlock():
             return [_text(f"{block.title}:\n{_document_text(block)}")]
         case CitableBlock() | CitationBlock():
-            return [_text(f"{block.title} ({block.source}):"), *(p for b in block.nested_blocks for p in _parts(b))]
+            # Not `nested_blocks`, which early versions of core 0.14 don't have.
+            nested = block.content if isinstance(block, CitableBlock) else [block.cited_content]
+            return [_text(f"{block.title} ({block.source}):"), *(part for inner in nested for part in _parts(inner))]
         case ThinkingBlock() | CachePoint():
             # Reasoning has a field of its own; the service caches prefixes without being told where they end.
             return []

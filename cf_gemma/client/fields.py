@@ -216,7 +216,7 @@ class GemmaFields(BaseModel):
 
 def warn_of_loss(model: BaseModel, names: Iterable[str]) -> None:
     """Warns of fields that have a value, and that a pickle leaves out."""
-    if lost := [name for name in names if getattr(model, name) is not None]:
+    if lost := [name for name in names if getattr(model, name, None) is not None]:
         warnings.warn(f"pickling leaves out {', '.join(lost)}: give it again where it is loaded", stacklevel=3)
 
 
