@@ -39,8 +39,8 @@ CHUNK_BYTES: Final = 8_000_000
 PATIENCE: Final = 6 * 3_600.0
 """Seconds to wait for a chunk; a run that gave up can be resumed, and asks again."""
 
-
 _REFUSED: Final = (BadRequest, RequestTooLarge, InvalidRequest)
+"""What a single row of a chunk may be to blame for."""
 
 
 class QueuedRun:

@@ -112,10 +112,8 @@ def fitted(source: bytes | str) -> str:
     A conversation is sent anew with each of its turns, so what was found of an image is remembered: of 1,024 that may
     go out as they are, and what became of 32 others, 17 MB at most.
     """
-    if isinstance(source, str):
-        ready = _ready(_Source(source, (hash(source), len(source))))
-        if ready is not None:
-            return _url(ready.mime_type, source, ready.begin)
+    if isinstance(source, str) and (ready := _as_it_stands(source)) is not None:
+        return _url(ready.mime_type, source, ready.begin)
     data = source if isinstance(source, bytes) else source.encode(errors="surrogatepass")
     return _made(_Source(source, (type(source), hashlib.sha256(data).digest())))
 
@@ -125,7 +123,7 @@ def must_be_converted(source: bytes | str) -> bool:
     if isinstance(source, bytes) or len(source) > 2 * IMAGE_BYTES:  # not read here: to check that much takes a while
         return True
     try:
-        return _ready(_Source(source, (hash(source), len(source)))) is None
+        return _as_it_stands(source) is None
     except UnsupportedContent:
         return False
 
@@ -159,9 +157,14 @@ class _Ready(NamedTuple):
     begin: int
 
 
+def _as_it_stands(source: str) -> _Ready | None:
+    """None for an image that must be converted."""
+    return _ready(_Source(source, (hash(source), len(source))))
+
+
 @lru_cache(maxsize=1_024)
 def _ready(source: _Source) -> _Ready | None:
-    """None for an image that must be converted. Only facts are cached, never the text: hashes may collide."""
+    """Only facts are cached, never the text: hashes may collide."""
     content = source.take()
     text, begin = _base64(content)
     info = _info(text, begin, None)

@@ -235,7 +235,7 @@ CHAT_ENGINES: dict[str, Make] = {
     ),
     "condense_plus_context": lambda **how: CondensePlusContextChatEngine.from_defaults(retriever(), **how),
 }
-# LlamaIndex has had these since 0.14.10 or so.
+# The first versions of llama-index-core 0.14 don't have these.
 for kind in ("MultiModalContextChatEngine", "MultiModalCondensePlusContextChatEngine"):
     if hasattr(chat_engine, kind):
         CHAT_ENGINES[kind] = lambda llm, kind=kind, **how: getattr(chat_engine, kind).from_defaults(
