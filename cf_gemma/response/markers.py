@@ -95,7 +95,7 @@ class MarkerFilter:
 
     def close(self) -> list[Piece]:
         """The rest, once the text has ended."""
-        return self._pieces("", ended=True)
+        return [] if self.idle else self._pieces("", ended=True)
 
     def _pieces(self, text: str, *, ended: bool) -> list[Piece]:
         self._held = "".join((self._held, *(self._later or (text,))))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 
 from cf_gemma.model.completion import Usage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from cf_gemma.model.json_object import as_object
 
 _ABSURD: Final = 1e18
 """More than any count can be."""
+
+_NUMBERS: Final = (int, float)
 
 _KEPT: Final = 64
 """Reports that differ, and that are kept until they are read."""
@@ -54,7 +54,7 @@ class UsageMeter:
 
     def close(self, report: dict[str, Any], *, total: bool) -> None:
         """Takes the usage of a chunk without choices: a total, as one that counts the prompt is, or an increment."""
-        if total or _count(report, "prompt_tokens"):
+        if total or _counts(report).get("prompt_tokens"):
             self._total = report
         else:
             self.add(report)
@@ -63,7 +63,7 @@ class UsageMeter:
         """The whole answer's usage so far; None when none was reported."""
         if self._total is None:
             return self._of_chunks()
-        total = _usage(dict(_counts(self._total)))
+        total = _usage(_counts(self._total))
         if total.neurons is None and (chunks := self._of_chunks()):
             return replace(total, neurons=chunks.neurons)
         return total
@@ -80,7 +80,7 @@ class UsageMeter:
         """Reads the reports that are kept."""
         for run in self._runs:
             self._reported = True
-            for name, count in _counts(run.report):
+            for name, count in _counts(run.report).items():
                 self._added[name] = self._added.get(name, 0) + count * run.length
                 self._highest[name] = max(self._highest.get(name, 0), count)
                 self._with_prompt += run.length if name == "prompt_tokens" and count else 0
@@ -97,10 +97,12 @@ class _Run:
         self.length = 1
 
 
-def _counts(report: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    for name, group in _NAMES.items():
-        if (count := _count(report, name, group)) is not None:
-            yield name, count
+def _counts(report: dict[str, Any]) -> _Counts:
+    return {
+        name: value
+        for name, group in _NAMES.items()
+        if _is_count(value := (as_object(report.get(group)) or {} if group else report).get(name))
+    }
 
 
 def _usage(counts: _Counts) -> Usage:
@@ -116,15 +118,9 @@ def _usage(counts: _Counts) -> Usage:
     )
 
 
-def _count(report: dict[str, Any], name: str, group: str = "") -> float | None:
-    if group:
-        details = report.get(group)
-        report = cast("dict[str, Any]", details) if isinstance(details, dict) else {}
-    value = report.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    # 1e999 decodes to infinity, which is no count.
-    return value if 0 <= value < _ABSURD else None
+def _is_count(value: object) -> TypeGuard[float]:
+    # 1e999 decodes to infinity, which is no count; and `True` is none, though an int.
+    return value.__class__ in _NUMBERS and 0 <= cast("float", value) < _ABSURD
 
 
 def _whole(value: float | None) -> int | None:

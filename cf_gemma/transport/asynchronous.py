@@ -78,7 +78,7 @@ class AsyncTransport(AsyncCalls[AsyncHttpExchange], HttpCalls[AsyncHttpExchange]
     async def _place(self, left: float | None, session: Session) -> tuple[AsyncPool, int]:
         """A place on the connections; in another pool where this one was closed while it was waited for."""
         while True:
-            pool = await async_pool(self._settings, self)
+            pool = await async_pool(self._key, self)
             lane = await _enter(pool.lanes, left, session)
             if not pool.retired:
                 return pool, lane

@@ -91,7 +91,7 @@ class SyncTransport(HttpCalls[SyncExchange]):
     def _place(self, left: float | None, session: Session) -> tuple[SyncPool, int]:
         """A place on the connections; in another pool where this one was closed while it was waited for."""
         while True:
-            pool = sync_pool(self._settings, self)
+            pool = sync_pool(self._key, self)
             lane = _enter(pool.lanes, left, session)
             if not pool.retired:
                 return pool, lane

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -12,10 +13,12 @@ from cf_gemma.request.remote_images import RemoteImage
 from cf_gemma.transport.call import AnyExchange, Calls
 from cf_gemma.transport.failures import missing_if_unanswered, safe_cause, unanswered
 from cf_gemma.transport.messages import Messages
+from cf_gemma.transport.pools import key
 
 if TYPE_CHECKING:
     from cf_gemma.settings.resolved import Settings
     from cf_gemma.transport.flow import Send
+    from cf_gemma.transport.pools import Key
 
 
 class HttpCalls(Calls[AnyExchange]):
@@ -24,6 +27,11 @@ class HttpCalls(Calls[AnyExchange]):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._messages = Messages(settings)
+
+    @cached_property
+    def _key(self) -> Key:
+        """Of the connections. The environment is looked at once, at the first call."""
+        return key(self._settings)
 
     @override
     async def _open(self, send: Send) -> AnyExchange:

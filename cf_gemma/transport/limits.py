@@ -30,6 +30,9 @@ _CONNECTED: Final = ("connect_tcp.complete", "start_tls.complete")
 _PIECE: Final = 16 * 1024
 """Bytes that are written under one limit, so that several of them are looked at between."""
 
+_BEGINS, _ENDS = b"POST ", b"\r\n\r\n"
+"""How the head of a request begins and ends. No frame of HTTP/2 begins so."""
+
 
 class Closed(httpx.ReadError):
     """Nothing came any more, and the model was closed."""
@@ -111,6 +114,7 @@ def watch(connection: httpcore.NetworkStream | httpcore.AsyncNetworkStream, sess
 
 class _Watched(httpcore.NetworkStream):
     session: Session | None = None
+    head = b""
 
     @override
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -123,12 +127,18 @@ class _Watched(httpcore.NetworkStream):
 
     @override
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for begin in range(0, len(buffer), _PIECE):
+        if _is_head(buffer):
+            self.head = buffer
+            return
+        head, self.head = self.head, b""
+        super().write(head + buffer[:_PIECE], _left(timeout, httpx.WriteTimeout))
+        for begin in range(_PIECE, len(buffer), _PIECE):
             super().write(buffer[begin : begin + _PIECE], _left(timeout, httpx.WriteTimeout))
 
 
 class _WatchedAsync(httpcore.AsyncNetworkStream):
     session: Session | None = None
+    head = b""
 
     @override
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -138,6 +148,22 @@ class _WatchedAsync(httpcore.AsyncNetworkStream):
             except httpcore.ReadTimeout:
                 pass
         raise httpx.ReadTimeout("nothing came")
+
+    @override
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if _is_head(buffer):
+            self.head = buffer
+            return
+        head, self.head = self.head, b""
+        if head and len(buffer) > _PIECE:  # joining them would copy all of it
+            await super().write(head, timeout)
+            head = b""
+        await super().write(head + buffer, timeout)
+
+
+def _is_head(buffer: bytes) -> bool:
+    """Whether this is a request's head. It waits for what follows at once, the body or its end: one packet less."""
+    return buffer.startswith(_BEGINS) and buffer.endswith(_ENDS)
 
 
 @functools.cache

@@ -24,10 +24,11 @@ class Messages:
     def __init__(self, settings: Settings) -> None:
         self._limits = httpx.Timeout(settings.timeout, connect=settings.connect_timeout)
         self._extensions = {"timeout": self._limits.as_dict()}
+        self._headers = functools.lru_cache(maxsize=16)(_headers)
 
     def post(self, request: HttpRequest) -> httpx.Request:
         """For a client of our own, which adds nothing to a request."""
-        headers = {"accept": "*/*", "connection": "keep-alive", **request.headers}
+        headers = self._headers(*request.headers.items())
         return httpx.Request(
             "POST", _url(request.url), headers=headers, content=request.body, extensions=self._extensions
         )
@@ -50,3 +51,7 @@ class Messages:
         message = httpx.Request("GET", **image.message(addresses))
         message.extensions.update(self._extensions)
         return message
+
+
+def _headers(*headers: tuple[str, str]) -> httpx.Headers:
+    return httpx.Headers({"accept": "*/*", "connection": "keep-alive", **dict(headers)})

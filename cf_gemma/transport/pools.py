@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import functools
-import http.cookiejar
 import os
 import threading
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -36,10 +35,7 @@ Key = tuple[str | None, ...]
 
 
 def key(settings: Settings) -> Key:
-    """The key of these settings as things stand in the environment.
-
-    Every call needs it, so it looks for those names alone: `urllib` reads the whole environment.
-    """
+    """The key of these settings as things stand in the environment."""
     return (settings.host, settings.headers.get("authorization"), *map(os.environ.get, _SHAPING))
 
 
@@ -84,7 +80,7 @@ class SyncPool(Pool[httpx.Client]):
     """Of blocking clients. Threads may share it."""
 
     def __init__(self) -> None:
-        super().__init__(lambda: _new(httpx.Client))
+        super().__init__(lambda: _new(_Client))
 
     def close(self) -> None:
         """Closes all connections."""
@@ -123,7 +119,7 @@ class AsyncPool(Pool[httpx.AsyncClient]):
     """What closes it when the loop shuts down, once it is retired."""
 
     def __init__(self) -> None:
-        super().__init__(lambda: _new(httpx.AsyncClient))
+        super().__init__(lambda: _new(_AsyncClient))
 
     async def aclose(self) -> None:
         """Closes all connections."""
@@ -157,14 +153,14 @@ async_pools: Shared[tuple[asyncio.AbstractEventLoop, Key], LoopBound[AsyncPool]]
 )
 
 
-def sync_pool(settings: Settings, user: object) -> SyncPool:
-    """The pool for these settings, shared by all who have the same."""
-    return sync_pools.get(key(settings), user, SyncPool)
+def sync_pool(key: Key, user: object) -> SyncPool:
+    """The pool for this key, shared by all who have the same."""
+    return sync_pools.get(key, user, SyncPool)
 
 
-async def async_pool(settings: Settings, user: object) -> AsyncPool:
+async def async_pool(key: Key, user: object) -> AsyncPool:
     """The same for the running loop, which closes it when it shuts down."""
-    bound = async_pools.get((asyncio.get_running_loop(), key(settings)), user, lambda: LoopBound(AsyncPool()))
+    bound = async_pools.get((asyncio.get_running_loop(), key), user, lambda: LoopBound(AsyncPool()))
     await bound.start()
     return bound.item
 
@@ -185,12 +181,24 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=async_pools.disown)
 
 
-class _NoCookies(http.cookiejar.CookieJar):
+class _NoCookies(httpx.Cookies):
     """Takes none: what the edge sets for one request must not go out with another's."""
 
     @override
-    def extract_cookies(self, response: object, request: object) -> None:
+    def extract_cookies(self, response: httpx.Response) -> None:
         pass
+
+
+class _Cookieless:
+    cookies = _NoCookies()
+
+
+class _Client(_Cookieless, httpx.Client):
+    """In place of httpx's, which takes twenty calls to find out that there are no cookies."""
+
+
+class _AsyncClient(_Cookieless, httpx.AsyncClient):
+    """The same for an event loop."""
 
 
 def _connections(client: httpx.Client | httpx.AsyncClient) -> list[tuple[Any, Any]]:
@@ -210,7 +218,7 @@ def _innermost(connection: Any) -> Any:
 def _new(kind: type[AnyClient]) -> AnyClient:
     tls = certificates()
     try:
-        return kind(verify=tls, limits=_LIMITS, cookies=_NoCookies())
+        return kind(verify=tls, limits=_LIMITS)
     except ImportError:
         raise ConfigurationError(f"{_proxies('socks')} names a SOCKS proxy, which needs pip install socksio") from None
     except (ValueError, httpx.InvalidURL):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import sys
 import tracemalloc
 from collections import Counter
@@ -173,37 +174,88 @@ def test_one_stream_after_the_other_opens_one_connection() -> None:
 
 
 class Environment(dict[str, str]):
-    """An environment that counts how often all of it is read."""
+    """An environment that counts how often it is read."""
 
-    scans = 0
+    reads = 0
 
     def __iter__(self) -> Iterator[str]:
-        self.scans += 1
+        self.reads += 1
         return super().__iter__()
 
     def items(self) -> Any:
-        self.scans += 1
+        self.reads += 1
         return super().items()
 
+    def get(self, *wanted: Any) -> Any:
+        self.reads += 1
+        return super().get(*wanted)
 
-def test_the_environment_is_not_scanned_for_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request looks the names up that shape its connections; only a new client reads the whole environment."""
-    answer = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}
-    with FaultServer([json_reply(answer)]) as server, Gemma(**CREDENTIALS, base_url=server.url) as model:
+
+ANSWER = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}
+
+
+def test_the_environment_is_not_read_for_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model looks at its first call for what shapes its connections, and never again."""
+    with FaultServer([json_reply(ANSWER)]) as server, Gemma(**CREDENTIALS, base_url=server.url) as model:
         model.chat("hi", max_tokens=5)
         environment = Environment(os.environ)
         monkeypatch.setattr(os, "environ", environment)
         for _ in range(3):
             model.chat("hi", max_tokens=5)
         assert len(server.requests) == 4
-        assert environment.scans == 0
+        assert environment.reads == 0
+
+
+class Sends:
+    """Counts what this thread sends over sockets, while it is open."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> Sends:
+        sys.setprofile(self._note)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        sys.setprofile(None)
+
+    def _note(self, frame: Any, event: str, argument: Any) -> None:
+        sending = event == "c_call" and argument.__name__ in ("send", "sendmsg")
+        self.count += sending and isinstance(argument.__self__, socket.socket)
+
+
+def test_a_request_is_one_packet() -> None:
+    """Its head and its body go out together, where the body is small; a large one isn't copied for it."""
+    with FaultServer([json_reply(ANSWER)]) as server, Gemma(**CREDENTIALS, base_url=server.url) as model:
+        model.chat("hi", max_tokens=5)
+        for text, packets in (("hi", 1), ("word " * 8_000, 3)):
+            with Sends() as sends:
+                model.chat(text, max_tokens=5)
+            assert sends.count == packets
+            assert from_json(server.requests[-1].body)["messages"] == [{"role": "user", "content": text}]
+
+
+def test_an_asynchronous_request_is_one_packet() -> None:
+    """The same in an event loop, over a connection that has served before."""
+
+    async def ask(url: str) -> list[int]:
+        counts: list[int] = []
+        async with AsyncGemma(**CREDENTIALS, base_url=url) as model:
+            for text in ("hi", "hi", "word " * 8_000):
+                with Sends() as sends:
+                    await model.chat(text, max_tokens=5)
+                counts.append(sends.count)
+        return counts
+
+    with FaultServer([json_reply(ANSWER)]) as server:
+        assert asyncio.run(ask(server.url))[1:] == [1, 2]
+        assert [len(request.body) > 8_000 for request in server.requests] == [False, False, True]
 
 
 def test_a_large_request_is_not_copied_about() -> None:
     """Four megabytes of text cost a small multiple of their size at the most, from messages to socket."""
     text = "word " * 800_000
-    answer = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}
-    with FaultServer([json_reply(answer)]) as server, Gemma(**CREDENTIALS, base_url=server.url) as model:
+    with FaultServer([json_reply(ANSWER)]) as server, Gemma(**CREDENTIALS, base_url=server.url) as model:
         model.chat("hi", max_tokens=5)
         tracemalloc.start()
         model.chat(text, max_tokens=5)

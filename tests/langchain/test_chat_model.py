@@ -247,9 +247,9 @@ async def test_left_stream_stops_the_service(emulate: Emulate, way: Any) -> None
 @pytest.mark.parametrize("way", [_ainvoke, _astream, _av3])
 async def test_loop_is_never_blocked(emulate: Emulate, way: Callable[..., Awaitable[AIMessage]]) -> None:
     """While an answer comes, other tasks of the event loop run, from the model's first call on."""
-    answer, longest, _ = await watched(way(emulate([Reply("word " * 20, gap=0.01)]).model))
+    answer, longest, _ = await watched(way(emulate([Reply("word " * 20, gap=0.03)]).model))
     assert answer.text == "word " * 20
-    assert longest < 0.1
+    assert longest < 0.25  # of 0.6 s that the answer takes
 
 
 async def test_parameters(emulate: Emulate) -> None:

@@ -242,7 +242,7 @@ def test_a_model_that_the_garbage_collector_closes() -> None:
     with FaultServer([ANSWER]) as server:
         model = Gemma(ACCOUNT, TOKEN, base_url=server.url, wire_streaming=False)
         model.chat("hi")
-        pool = pools.sync_pool(model.settings, model._transport)
+        pool = pools.sync_pool(model._transport._key, model._transport)
         [(connection, state)] = pools._connections(pool.client(0))
         with state, pool.client(0)._transport._pool._optional_thread_lock:
             closing = threading.Thread(target=model.close, daemon=True)

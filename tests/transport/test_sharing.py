@@ -127,7 +127,6 @@ def test_an_environment_that_can_not_be_used(name: str, value: str, told: str, m
     """A proxy or certificates that can't be used are named by their variable, never by value, and nothing is sent."""
     answer = json_reply({"response": "hi"})
     with FaultServer([answer]) as server, Gemma(ACCOUNT, TOKEN, base_url=server.url) as model:
-        model.chat("hi")
         monkeypatch.setenv(name, value)
         with pytest.raises(ConfigurationError, match=told) as caught:
             model.chat("hi")
@@ -135,4 +134,19 @@ def test_an_environment_that_can_not_be_used(name: str, value: str, told: str, m
         assert caught.value.__cause__ is None
         monkeypatch.delenv(name)
         model.chat("hi")
-        assert len(server.requests) == 2
+        assert len(server.requests) == 1
+
+
+def test_the_environment_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that has begun keeps its connections, whatever the environment says later; a new one heeds it."""
+    answer = json_reply({"response": "hi"})
+    with FaultServer([answer]) as server, Gemma(ACCOUNT, TOKEN, base_url=server.url) as model:
+        model.chat("hi")
+        monkeypatch.setenv("HTTPS_PROXY", "ftp://proxy.test")
+        model.chat("hi")
+        assert len({request.connection for request in server.requests}) == 1
+        with (
+            Gemma(ACCOUNT, TOKEN, base_url=server.url) as other,
+            pytest.raises(ConfigurationError, match="HTTPS_PROXY"),
+        ):
+            other.chat("hi")
