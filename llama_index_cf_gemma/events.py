@@ -46,8 +46,7 @@ def _while_observed(method: Method, observed: Callable[..., Any]) -> Method:
 
 def _has_observer(llm: Any) -> bool:
     manager = llm.callback_manager
-    # Early versions of core 0.14 know no limiter of the rate.
-    if getattr(llm, "rate_limiter", None) is not None or not isinstance(manager, CallbackManager) or manager.handlers:
+    if llm.rate_limiter is not None or not isinstance(manager, CallbackManager) or manager.handlers:
         return True
     dispatcher = callbacks.dispatcher
     while dispatcher is not None:

@@ -158,9 +158,8 @@ def _parts(block: BaseContentBlock) -> list[Wire]:
         case DocumentBlock():
             return [_text(f"{block.title}:\n{_document_text(block)}")]
         case CitableBlock() | CitationBlock():
-            # Not `nested_blocks`, which early versions of core 0.14 don't have.
-            nested = block.content if isinstance(block, CitableBlock) else [block.cited_content]
-            return [_text(f"{block.title} ({block.source}):"), *(part for inner in nested for part in _parts(inner))]
+            nested = (part for inner in block.nested_blocks for part in _parts(inner))
+            return [_text(f"{block.title} ({block.source}):"), *nested]
         case ThinkingBlock() | CachePoint():
             # Reasoning has a field of its own; the service caches prefixes without being told where they end.
             return []

@@ -146,4 +146,5 @@ class Display:
 
     def __exit__(self, *exc: object) -> None:
         self.update()
-        self._bar.stop()
+        if not self._bar.disable:  # else Rich before 14.3 prints an empty line
+            self._bar.stop()

@@ -5,6 +5,7 @@ import inspect
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from llama_index.core.chat_engine.types import StreamingAgentChatResponse
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
+from packaging.version import Version
 
 from cf_gemma.emulator import Emulator, Reply, ScriptedEngine
 from llama_index_cf_gemma import CloudflareGemma
@@ -26,6 +28,14 @@ TOKEN = "canary-token-4711"  # the emulator accepts what it is told to accept
 Emulate = Callable[..., Emulator]
 Connect = Callable[..., CloudflareGemma]
 Call = Callable[..., Any]
+
+
+def needs(package: str, lowest: str, why: str) -> pytest.MarkDecorator:
+    """Skips a test where a package is older; `why` says what came with this version, and where that can be read."""
+    installed = version(package)
+    return pytest.mark.skipif(
+        Version(installed) < Version(lowest), reason=f"needs {package} {lowest}, not {installed}: {why}"
+    )
 
 
 class Watched(ScriptedEngine):

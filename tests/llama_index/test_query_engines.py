@@ -18,13 +18,14 @@ from llama_index.core import (
     SQLDatabase,
     SummaryIndex,
     TreeIndex,
-    chat_engine,
     get_response_synthesizer,
 )
 from llama_index.core.chat_engine import (
     CondensePlusContextChatEngine,
     CondenseQuestionChatEngine,
     ContextChatEngine,
+    MultiModalCondensePlusContextChatEngine,
+    MultiModalContextChatEngine,
     SimpleChatEngine,
 )
 from llama_index.core.indices.query.query_transform.base import DecomposeQueryTransform, HyDEQueryTransform
@@ -234,13 +235,13 @@ CHAT_ENGINES: dict[str, Make] = {
         SummaryIndex(NODES).as_query_engine(llm=llm, streaming=True), llm=llm, **how
     ),
     "condense_plus_context": lambda **how: CondensePlusContextChatEngine.from_defaults(retriever(), **how),
+    "multimodal_context": lambda llm, **how: MultiModalContextChatEngine.from_defaults(
+        retriever(PICTURE), multi_modal_llm=llm, **how
+    ),
+    "multimodal_condense_plus_context": lambda llm, **how: MultiModalCondensePlusContextChatEngine.from_defaults(
+        retriever(PICTURE), multi_modal_llm=llm, **how
+    ),
 }
-# The first versions of llama-index-core 0.14 don't have these.
-for kind in ("MultiModalContextChatEngine", "MultiModalCondensePlusContextChatEngine"):
-    if hasattr(chat_engine, kind):
-        CHAT_ENGINES[kind] = lambda llm, kind=kind, **how: getattr(chat_engine, kind).from_defaults(
-            retriever(PICTURE), multi_modal_llm=llm, **how
-        )
 
 
 @pytest.mark.parametrize("method", ["chat", "stream_chat"])
