@@ -5,6 +5,7 @@ And whatever the product sends to an emulator, which checks it against the publi
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from pytest_recording import network
 
 from cf_gemma.emulator.edge.service import Service
 from tests.request.template import flaws
@@ -32,16 +34,38 @@ CREDENTIALS = {name: os.environ.get(name) for name in ("CLOUDFLARE_ACCOUNT_ID", 
 """What the environment held before it was cleared: recording against the service needs them."""
 
 
+gc.disable()
+
+
 def pytest_configure() -> None:
     """Lets Ctrl-C reach the programs under test; what a shell starts in the background ignores it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_finish() -> None:
+    """Keeps the collector from what stays to the end, the imported frameworks above all: only now it sets out."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _neutral_environment() -> None:
     for name in [name for name in os.environ if _OF_THE_MACHINE.fullmatch(name)]:
         del os.environ[name]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def block_network(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Lets no call out: pytest-recording's own does so for each test, which only tests/recorded needs."""
+    with network.blocking_context(pytestconfig.getoption("--allowed-hosts").split(",")):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def vcr() -> None:
+    """No cassette: those are replayed in tests/recorded only."""
 
 
 @pytest.fixture(scope="session")

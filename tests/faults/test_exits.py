@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 ENDLESS = [stream_head(), chunk(A), chunk(A), Wait(100)]
 SCRIPT = """
-import asyncio, json, os, signal, sys, threading, time
+import asyncio, gc, json, os, signal, sys, threading, time
 from pathlib import Path
 from cf_gemma import AsyncGemma, Gemma
 from cf_gemma.transport import http, pools
 {preparing}
 
 pools.certificates()
+gc.collect()
+gc.freeze()
 
 def refuse(_):
     raise RuntimeError("can't start new thread")
@@ -58,7 +60,7 @@ exec(program)
 """
 """Forks a child for each program, which it runs at module level: what is open there is open at the interpreter's end.
 
-All run at once, and what takes seconds is loaded before.
+All run at once, and what takes seconds is loaded before, and frozen, or each child would collect all of it at its end.
 """
 
 FACES = {
