@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 
 ENDLESS = [stream_head(), chunk(A), chunk(A), Wait(100)]
 SCRIPT = """
-import asyncio, gc, json, os, signal, sys, threading, time
+import asyncio, json, os, signal, sys, threading, time
 from pathlib import Path
 from cf_gemma import AsyncGemma, Gemma
 from cf_gemma.transport import http, pools
 {preparing}
 
 pools.certificates()
-gc.collect()
-gc.freeze()
 
 def refuse(_):
     raise RuntimeError("can't start new thread")
@@ -60,7 +58,7 @@ exec(program)
 """
 """Forks a child for each program, which it runs at module level: what is open there is open at the interpreter's end.
 
-All run at once, and what takes seconds is loaded before, and frozen, or each child would collect all of it at its end.
+All run at once, and what takes seconds is loaded before.
 """
 
 FACES = {
