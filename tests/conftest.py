@@ -20,7 +20,7 @@ from tests.request.template import flaws
 from tests.transport.callers import AsyncCaller, Caller, SyncCaller
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from starlette.requests import Request
 
@@ -34,20 +34,22 @@ CREDENTIALS = {name: os.environ.get(name) for name in ("CLOUDFLARE_ACCOUNT_ID", 
 """What the environment held before it was cleared: recording against the service needs them."""
 
 
-gc.disable()
-
-
 def pytest_configure() -> None:
     """Lets Ctrl-C reach the programs under test; what a shell starts in the background ignores it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_finish() -> None:
-    """Keeps the collector from what stays to the end, the imported frameworks above all: only now it sets out."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keeps the garbage collector from what is loaded for all tests, the frameworks above all: that stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
