@@ -5,6 +5,7 @@ And whatever the product sends to an emulator, which checks it against the publi
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from pytest_recording import network
 
 from cf_gemma.emulator.edge.service import Service
 from tests.request.template import flaws
 from tests.transport.callers import AsyncCaller, Caller, SyncCaller
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from starlette.requests import Request
 
@@ -38,10 +40,34 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keeps the garbage collector from what is loaded for all tests, the frameworks above all: that stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _neutral_environment() -> None:
     for name in [name for name in os.environ if _OF_THE_MACHINE.fullmatch(name)]:
         del os.environ[name]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def block_network(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Lets no call out: pytest-recording's own does so for each test, which only tests/recorded needs."""
+    with network.blocking_context(pytestconfig.getoption("--allowed-hosts").split(",")):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def vcr() -> None:
+    """No cassette: those are replayed in tests/recorded only."""
 
 
 @pytest.fixture(scope="session")

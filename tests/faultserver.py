@@ -219,8 +219,8 @@ def head(status: int = 200, headers: Mapping[str, str] | None = None) -> bytes:
 def reply(body: bytes | str, status: int = 200, content_type: str | None = "application/json", **headers: str) -> bytes:
     """A whole response; `retry_after="1"` is the header `retry-after`."""
     data = body.encode() if isinstance(body, str) else body
-    told = {"content-length": str(len(data))} | ({"content-type": content_type} if content_type else {})
-    return head(status, told | {name.replace("_", "-"): value for name, value in headers.items()}) + data
+    fields = {"content-length": str(len(data))} | ({"content-type": content_type} if content_type else {})
+    return head(status, fields | {name.replace("_", "-"): value for name, value in headers.items()}) + data
 
 
 def json_reply(payload: object, status: int = 200, **headers: str) -> bytes:
@@ -236,8 +236,8 @@ def error_reply(status: int, code: int | None = None, message: str = "no", **hea
 
 def stream_head(**headers: str) -> bytes:
     """The beginning of a chunked event stream."""
-    told = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
-    return head(200, told | {name.replace("_", "-"): value for name, value in headers.items()})
+    fields = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
+    return head(200, fields | {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 def chunk(data: bytes | str) -> bytes:

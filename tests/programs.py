@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -33,3 +34,22 @@ def run(emulator: Emulator, *program: str | Path, environment: Mapping[str, str]
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run_each(
+    emulator: Emulator,
+    snippets: Mapping[str, str],
+    *arguments: str | Path,
+    preface: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """What each of these programs prints: they share a process, and no names.
+
+    It is importing the frameworks that takes their time.
+    """
+    lines = [preface]
+    for name, code in snippets.items():
+        lines += [f"print({name!r})", f"exec(compile({code!r}, {name!r}, 'exec'), {{'__name__': '__main__'}})"]
+    printed = run(emulator, "-c", "\n".join(lines), *arguments, environment=environment)
+    _, *parts = re.split("|".join(rf"^{re.escape(name)}$" for name in snippets), printed, flags=re.MULTILINE)
+    return dict(zip(snippets, parts, strict=True))

@@ -73,8 +73,10 @@ def _imports(node: ast.AST, *, runtime: bool) -> Iterator[Import]:
             assert child.module
             yield Import(child.module, tuple(alias.name for alias in child.names), runtime)
         elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            yield from (found for part in child.body for found in _imports(ast.Module([part], []), runtime=False))
-            yield from (found for part in child.orelse for found in _imports(ast.Module([part], []), runtime=runtime))
+            yield from (imported for part in child.body for imported in _imports(ast.Module([part], []), runtime=False))
+            yield from (
+                imported for part in child.orelse for imported in _imports(ast.Module([part], []), runtime=runtime)
+            )
         else:
             inner = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
             yield from _imports(child, runtime=runtime and not inner)
@@ -103,7 +105,7 @@ def name(path: Path) -> str:
 
 def broken(path: Path, *packages: str) -> list[str]:
     """The imports of these packages, which there must not be."""
-    return [found.module for found in imports(path) if found.within(*packages)]
+    return [imported.module for imported in imports(path) if imported.within(*packages)]
 
 
 @pytest.mark.parametrize("path", CORE + files("cf_gemma/emulator"), ids=name)
@@ -147,7 +149,7 @@ def test_pure_modules_are_pure(path: Path) -> None:
     """What decides doesn't act: no sockets, threads, clocks, dice or logs, also by way of other modules of ours."""
     assert broken(path, *IMPURE) == []
     network = [f"cf_gemma.{module}" for module in NETWORK]
-    assert [found.module for found in imports(path) if found.runtime and found.within(*network)] == []
+    assert [imported.module for imported in imports(path) if imported.runtime and imported.within(*network)] == []
 
 
 @pytest.mark.parametrize("path", [path for package in ADAPTERS for path in files(package)], ids=name)
@@ -155,14 +157,14 @@ def test_adapters_use_public_names_only(path: Path) -> None:
     """An adapter imports the core's public names and its own package, and never the other adapter."""
     other = next(adapter for adapter in ADAPTERS if adapter != path.relative_to(ROOT).parts[0])
     assert broken(path, other) == []
-    for found in imports(path):
-        if found.within("cf_gemma"):
-            assert found.module in ("cf_gemma", *PUBLIC_MODULES)
-            if found.module == "cf_gemma":
+    for imported in imports(path):
+        if imported.within("cf_gemma"):
+            assert imported.module in ("cf_gemma", *PUBLIC_MODULES)
+            if imported.module == "cf_gemma":
                 submodules = {module.partition(".")[2] for module in PUBLIC_MODULES}
-                assert set(found.names) <= set(cf_gemma.__all__) | submodules
+                assert set(imported.names) <= set(cf_gemma.__all__) | submodules
             else:
-                assert [name for name in found.names if name.startswith("_")] == []
+                assert [name for name in imported.names if name.startswith("_")] == []
 
 
 def test_nothing_goes_in_circles() -> None:
@@ -175,9 +177,9 @@ def test_nothing_goes_in_circles() -> None:
     left = {
         module: {
             target
-            for found in imports(path)
-            if found.runtime
-            for target in (found.module, *(f"{found.module}.{part}" for part in found.names))
+            for imported in imports(path)
+            if imported.runtime
+            for target in (imported.module, *(f"{imported.module}.{part}" for part in imported.names))
             if target in modules and target != module and modules[target].stem != "__init__"
         }
         for module, path in modules.items()

@@ -6,7 +6,6 @@ import re
 import shutil
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,9 +15,6 @@ from cf_gemma.errors.codes import CODES, error_class
 from langchain_cf_gemma import ChatCloudflareGemma
 from tests import programs
 from tests.recorded import oracle
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -48,9 +44,8 @@ os.chdir(sys.argv[1])
 TOKENIZER = {"version": "1.0", "model": {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"}}
 """The least that the package `tokenizers` reads."""
 
-OWN_PROCESS = ("langchain.md", "llama_index.md", "ChatCloudflareGemma")
-TOGETHER = [name for name, text in DOCUMENTS.items() if SNIPPET.search(text) and name not in OWN_PROCESS]
-"""Short pages, which share a process, and no names: it is importing the frameworks that takes its time."""
+LLAMA_INDEX = "llama_index.md"
+WITH_SNIPPETS = [name for name, text in DOCUMENTS.items() if SNIPPET.search(text)]
 
 
 def program(document: str) -> str:
@@ -58,33 +53,17 @@ def program(document: str) -> str:
     return "\n".join(map(textwrap.dedent, SNIPPET.findall(document)))
 
 
-def ran(names: Iterable[str], folder: Path) -> str:
-    """What the snippets of these documents print, where the files are that they speak of."""
-    shutil.copy(DOCS / "photo.png", folder)
-    (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER), "utf-8")
-    lines = [PREFACE]
-    for name in names:
-        code = program(DOCUMENTS[name])
-        lines += [f"print({name!r})", f"exec(compile({code!r}, {name!r}, 'exec'), {{'__name__': '__main__'}})"]
+@pytest.mark.parametrize("names", [[LLAMA_INDEX], [name for name in WITH_SNIPPETS if name != LLAMA_INDEX]])
+def test_snippets_run(names: list[str], tmp_path: Path) -> None:
+    """The Python snippets of a document run from top to bottom as they stand, and print something."""
+    shutil.copy(DOCS / "photo.png", tmp_path)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(TOKENIZER), "utf-8")
+    snippets = {name: program(DOCUMENTS[name]) for name in names}
     with Emulator(oracle.answer) as emulator:
         gateway = {"GATEWAY_URL": emulator.openai_url}
-        printed = programs.run(emulator, "-c", "\n".join(lines), folder, environment=gateway)
+        printed = programs.run_each(emulator, snippets, tmp_path, preface=PREFACE, environment=gateway)
         assert emulator.requests
-    return printed
-
-
-@pytest.mark.parametrize("name", OWN_PROCESS)
-def test_snippets_run(name: str, tmp_path: Path) -> None:
-    """The Python snippets of a document run from top to bottom as they stand, and print something."""
-    assert ran([name], tmp_path).removeprefix(name).strip()
-
-
-def test_snippets_of_short_pages_run(tmp_path: Path) -> None:
-    """The same for every other page that has any."""
-    printed = ran(TOGETHER, tmp_path)
-    parts = re.split("|".join(rf"^{re.escape(name)}$" for name in TOGETHER), printed, flags=re.MULTILINE)
-    assert len(parts) == len(TOGETHER) + 1
-    assert all(part.strip() for part in parts[1:])
+    assert all(text.strip() for text in printed.values()), printed
 
 
 def test_every_code_is_explained() -> None:

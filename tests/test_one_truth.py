@@ -134,7 +134,7 @@ async def _llama_index(where: dict[str, Any]) -> list[Told]:
 async def test_same_answer(dialect: str, endpoint: str, ask: Callable[[dict[str, Any]], Any]) -> None:
     """Text, reasoning, two parallel calls, usage and finish reason are the same, whoever asks, however it is sent."""
     with Emulator(lambda _: REPLY, dialect=dialect) as emulator:
-        told = await ask(
+        answers = await ask(
             {
                 "account_id": emulator.account_id,
                 "api_token": emulator.api_token,
@@ -142,9 +142,9 @@ async def test_same_answer(dialect: str, endpoint: str, ask: Callable[[dict[str,
                 "endpoint": endpoint,
             }
         )
-    assert all(answer.usage[2] == sum(answer.usage[:2]) > 0 for answer in told)
-    assert len({answer.usage for answer in told}) == 1
-    assert [answer._replace(usage=TRUTH.usage) for answer in told] == [TRUTH] * len(told)
+    assert all(answer.usage[2] == sum(answer.usage[:2]) > 0 for answer in answers)
+    assert len({answer.usage for answer in answers}) == 1
+    assert [answer._replace(usage=TRUTH.usage) for answer in answers] == [TRUTH] * len(answers)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from cf_gemma.emulator import Emulator, Reply, ToolCallSpec
 from tests import programs
 
@@ -24,12 +22,13 @@ def answer(body: dict[str, Any]) -> Reply:
     return Reply('{"name": "Maria", "age": 34}' if "response_format" in body else "Eight.", reasoning="Let me see.")
 
 
-@pytest.mark.parametrize(("title", "code"), SNIPPETS, ids=[title for title, _ in SNIPPETS])
-def test_snippet_runs(title: str, code: str) -> None:
+def test_snippets_run() -> None:
     """Every Python snippet of the README runs as it stands, and prints where it says so."""
+    snippets = {f"{number}. {title}": code for number, (title, code) in enumerate(SNIPPETS)}
     with Emulator(answer) as emulator:
-        printed = programs.run(emulator, "-c", code)
-    assert bool(printed.strip()) == ("print(" in code), title
+        printed = programs.run_each(emulator, snippets)
+    for name, code in snippets.items():
+        assert bool(printed[name].strip()) == ("print(" in code), name
 
 
 def test_snippets_are_found() -> None:

@@ -16,7 +16,7 @@ QUOTA, TOKEN, MODEL = e.QuotaExhausted("quota"), e.AuthenticationError("token"),
 FORBIDDEN, PROXY = e.PermissionDenied("forbidden"), e.ConfigurationError("proxy")
 
 
-def told(concurrency: int, *outcomes: e.GemmaError | None) -> tuple[str, list[int], list[int]]:
+def run(concurrency: int, *outcomes: e.GemmaError | None) -> tuple[str, list[int], list[int]]:
     """Why the run ends, the places of the rows that were written meanwhile, and those written at its end."""
     breaker = Breaker(concurrency)
     lines: list[dict[str, Any]] = []
@@ -62,7 +62,7 @@ def test_outcomes(
     concurrency: int, outcomes: list[e.GemmaError | None], expected: tuple[str, list[int], list[int]]
 ) -> None:
     """What came of the rows, one after the other, decides what is written and whether the run ends."""
-    assert told(concurrency, *outcomes) == expected
+    assert run(concurrency, *outcomes) == expected
 
 
 @pytest.mark.parametrize(

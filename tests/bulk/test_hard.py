@@ -76,10 +76,10 @@ def test_a_bad_row_ends_nothing(name: str, mode: Any, gemma: AsyncGemma, tmp_pat
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe1\0\x40" + b"Exif\0\0MM" + b"\xff" * 500_000)
     source = written(tmp_path / "in.jsonl", [{"prompt": "a"}, BAD[name], {"prompt": "c"}])
     tally = Bulk(source, tmp_path / "out.jsonl", mode=mode, rpm=0).run(gemma)
-    found = read(tmp_path / "out.jsonl")
-    assert (tally.stopped, tally.failed, sorted(found)) == ("", 1, [1, 2, 3])
-    assert found[1]["text"] == found[3]["text"] == "Yes."
-    assert found[2]["error"]["message"]
+    records = read(tmp_path / "out.jsonl")
+    assert (tally.stopped, tally.failed, sorted(records)) == ("", 1, [1, 2, 3])
+    assert records[1]["text"] == records[3]["text"] == "Yes."
+    assert records[2]["error"]["message"]
 
 
 def test_a_row_that_breaks_the_client(gemma: AsyncGemma, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,10 +102,10 @@ def test_what_is_under_way_is_written(tmp_path: Path, monkeypatch: pytest.Monkey
     """When the run itself breaks, the answers that have been paid for still come into the output."""
     settle = live_module.LiveRun._settle  # pyright: ignore[reportPrivateUsage]
 
-    def odd(self: Any, row: Any, *given: Any) -> None:
+    def odd(self: Any, row: Any, *arguments: Any) -> None:
         if row.line == 1:
             raise ZeroDivisionError("odd")
-        settle(self, row, *given)
+        settle(self, row, *arguments)
 
     monkeypatch.setattr(live_module.LiveRun, "_settle", odd)
     source = written(tmp_path / "in.jsonl", [{"prompt": str(number)} for number in range(100)])
@@ -212,9 +212,9 @@ def test_a_line_without_end(gemma: AsyncGemma, tmp_path: Path, monkeypatch: pyte
     source = written(tmp_path / "in.jsonl", [{"prompt": "a"}, "x" * 3_500, {"prompt": "c"}, "x" * 999, "x" * 1_000])
     tally = Bulk(source, tmp_path / "out.jsonl", rpm=0).run(gemma)
     assert (tally.total, tally.done, tally.failed) == (5, 5, 3)
-    found = read(tmp_path / "out.jsonl")
-    assert found[3]["text"] == "Yes."
-    assert "longer than" in found[2]["error"]["message"]
+    records = read(tmp_path / "out.jsonl")
+    assert records[3]["text"] == "Yes."
+    assert "longer than" in records[2]["error"]["message"]
 
 
 def test_a_cell_that_is_too_long(gemma: AsyncGemma, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

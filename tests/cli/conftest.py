@@ -53,9 +53,9 @@ class Shell:
             "CLOUDFLARE_BASE_URL": emulator.base_url,
         }
 
-    def run(self, *arguments: str | Path, given: str | None = None, code: int = 0, **environment: str) -> Result:
+    def run(self, *arguments: str | Path, stdin: str | None = None, code: int = 0, **environment: str) -> Result:
         """Runs a command here; it must end with this code."""
-        result = CliRunner().invoke(app, [str(a) for a in arguments], input=given, env=self.environment | environment)
+        result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin, env=self.environment | environment)
         assert result.exit_code == code, (result.output, result.stderr, result.exception)
         return result
 

@@ -35,7 +35,7 @@ def asked(shell: Shell) -> object:
 )
 def test_what_is_asked(shell: Shell, arguments: list[str], piped: str, content: str) -> None:
     """The question, behind what is piped in; the answer alone is on the standard output."""
-    result = shell.run("ask", *arguments, given=piped)
+    result = shell.run("ask", *arguments, stdin=piped)
     assert result.stdout == f"You said: {content}\n"
     assert result.stderr == ""
     assert asked(shell) == content
@@ -76,7 +76,7 @@ def test_json(shell: Shell, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         ([], 2, "there is no question"),
         (["Why?", "--json-schema", "nowhere.json"], 2, "can't be read"),
@@ -88,15 +88,15 @@ def test_json(shell: Shell, tmp_path: Path) -> None:
         (["endless", "--max-tokens", "10"], 3, "cut off"),
     ],
 )
-def test_exit_codes(shell: Shell, arguments: list[str], code: int, told: str) -> None:
+def test_exit_codes(shell: Shell, arguments: list[str], code: int, message: str) -> None:
     """A script can tell what it was: refused, failed, or cut off."""
     result = shell.run("ask", *arguments, code=code, COLUMNS="300")
-    assert told in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "tokens", "told"),
+    ("arguments", "tokens", "message"),
     [
         ((), STAND_IN_TOKENS, "cut off: the local stand-in stops at 512 tokens"),
         (("--max-tokens", "7"), 7, "cut off: raise --max-tokens"),
@@ -104,13 +104,13 @@ def test_exit_codes(shell: Shell, arguments: list[str], code: int, told: str) ->
     ],
 )
 def test_what_cuts_a_local_answer(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], tokens: int, told: str
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], tokens: int, message: str
 ) -> None:
     """With --local, the hint names what really cut the answer, and no remedy that can't help."""
     cut = Reply("on and on", finish_reason="length", usage=(9, tokens))
     monkeypatch.setattr("cf_gemma.emulator.LlamaEngine", lambda: ScriptedEngine(cut))
     result = shell.run("ask", "Why?", "--local", *arguments, code=3)
-    assert result.stderr.endswith(f"cf-gemma ask: {told}\n")
+    assert result.stderr.endswith(f"cf-gemma ask: {message}\n")
 
 
 def test_half_an_answer() -> None:

@@ -34,14 +34,14 @@ def test_a_line_in_a_line_out(shell: Shell, source: Path, output: Path, mode: st
         ],
     )
     shell.run("batch", source, "-o", output, "--mode", mode, "--system", "Be brief.", *FAST)
-    found = read(output)
-    assert set(found) == {1, "m", 7, "i"}
-    assert [record["error"] for record in found.values()] == [None] * 4
-    assert (found[1]["text"], found[1]["reasoning"], found[1]["line"]) == ("You said: one", "Let me think.", 1)
-    assert found["m"]["line"] == 2
-    assert (found[7]["parsed"], found[7]["line"]) == ({"said": "three"}, 4)
-    assert found["i"]["text"] == "You said: four"
-    assert all(record["usage"]["total_tokens"] > 0 and record["cost"] > 0 for record in found.values())
+    records = read(output)
+    assert set(records) == {1, "m", 7, "i"}
+    assert [record["error"] for record in records.values()] == [None] * 4
+    assert (records[1]["text"], records[1]["reasoning"], records[1]["line"]) == ("You said: one", "Let me think.", 1)
+    assert records["m"]["line"] == 2
+    assert (records[7]["parsed"], records[7]["line"]) == ({"said": "three"}, 4)
+    assert records["i"]["text"] == "You said: four"
+    assert all(record["usage"]["total_tokens"] > 0 and record["cost"] > 0 for record in records.values())
     bodies = [request.json for request in shell.emulator.requests if "request_id" not in request.json]
     if mode == "queue":
         (submitted,) = bodies
@@ -82,12 +82,12 @@ def test_bad_lines(shell: Shell, source: Path, output: Path, mode: str) -> None:
     source.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
     result = shell.run("batch", source, "-o", output, "--mode", mode, *FAST, code=1)
     assert f"{len(BAD_LINES)} failed" in result.stderr
-    found = read(output)
-    assert found.pop("good")["text"] == "You said: a"
-    assert sorted(found) == list(range(2, len(BAD_LINES) + 2))
-    for number, (_, told) in enumerate(BAD_LINES, 2):
-        assert told in found[number]["error"]["message"], number
-        assert found[number]["line"] == number
+    records = read(output)
+    assert records.pop("good")["text"] == "You said: a"
+    assert sorted(records) == list(range(2, len(BAD_LINES) + 2))
+    for number, (_, message) in enumerate(BAD_LINES, 2):
+        assert message in records[number]["error"]["message"], number
+        assert records[number]["line"] == number
     sent = len(shell.emulator.requests)
     shell.run("batch", source, "-o", output, "--mode", mode, "--resume", *FAST, code=1)
     assert len(read(output)) == len(lines)
@@ -100,17 +100,17 @@ def test_rows_that_fail_and_their_second_chance(shell: Shell, source: Path, outp
     write(source, [{"id": "a", "prompt": "a"}, {"id": "b", "prompt": "broken"}, {"id": "c", "prompt": "refused"}])
     result = shell.run("batch", source, "-o", output, "--mode", mode, *FAST, code=1)
     assert "2 failed" in result.stderr
-    found = read(output)
-    assert found["b"]["error"]["type"] == "ServerError"
-    assert found["b"]["error"]["code"] == 3050
-    assert found["c"]["error"]["type"] == "BadRequest"
+    records = read(output)
+    assert records["b"]["error"]["type"] == "ServerError"
+    assert records["b"]["error"]["code"] == 3050
+    assert records["c"]["error"]["type"] == "BadRequest"
     write(source, [{"id": "a", "prompt": "a"}, {"id": "b", "prompt": "well"}, {"id": "c", "prompt": "refused"}])
     shell.emulator.requests.clear()
     result = shell.run("batch", source, "-o", output, "--mode", mode, "--retry-failed", *FAST, code=1)
     assert "2 rows written" in result.stderr
-    found = read(output)
-    assert (found["b"]["error"], found["b"]["text"]) == (None, "You said: well")
-    assert found["c"]["error"]["type"] == "BadRequest"
+    records = read(output)
+    assert (records["b"]["error"], records["b"]["text"]) == (None, "You said: well")
+    assert records["c"]["error"]["type"] == "BadRequest"
     asked = sorted(text for request in shell.emulator.requests for text in prompts(request.json))
     assert asked == ["refused", "well"]
 
@@ -121,18 +121,18 @@ def test_what_is_not_the_answer_that_was_wanted(shell: Shell, source: Path, outp
     schema.write_text('{"type": "object", "properties": {"said": {"type": "string"}}}')
     write(source, [{"prompt": "ok"}, {"prompt": "bad"}, {"prompt": "fenced"}, {"prompt": "misfit"}])
     shell.run("batch", source, "-o", output, "--schema", schema, *FAST, code=1)
-    found = read(output)
-    assert found[3]["parsed"] == {"said": "fenced"}
-    assert found[4]["error"]["message"] == "the answer doesn't fit the schema: $.said: 1 is not of type 'string'"
-    assert (found[4]["parsed"], found[4]["text"]) == (None, '{"said": 1}')
+    records = read(output)
+    assert records[3]["parsed"] == {"said": "fenced"}
+    assert records[4]["error"]["message"] == "the answer doesn't fit the schema: $.said: 1 is not of type 'string'"
+    assert (records[4]["parsed"], records[4]["text"]) == (None, '{"said": 1}')
     asked = sorted(text for request in shell.emulator.requests for text in prompts(request.json))
     assert asked == ["bad", "bad", "fenced", "misfit", "misfit", "ok"], "what doesn't fit is asked for once more"
-    assert found[4]["cost"] == pytest.approx(2 * found[4]["usage"]["neurons"] * PRICE.neurons / 1_000), (
+    assert records[4]["cost"] == pytest.approx(2 * records[4]["usage"]["neurons"] * PRICE.neurons / 1_000), (
         "both times are paid"
     )
-    assert found[1]["parsed"] == {"said": "ok"}
-    assert (found[2]["error"]["type"], found[2]["text"]) == ("InvalidJSON", "no JSON")
-    assert found[2]["cost"] > 0
+    assert records[1]["parsed"] == {"said": "ok"}
+    assert (records[2]["error"]["type"], records[2]["text"]) == ("InvalidJSON", "no JSON")
+    assert records[2]["cost"] > 0
     write(source, [{"prompt": "endless"}])
     shell.run("batch", source, "-o", output, "--overwrite", "--max-tokens", "20", *FAST, code=1)
     assert read(output)[1]["error"]["type"] == "ReasoningBudgetExceeded"
@@ -172,7 +172,7 @@ def test_local(source: Path, output: Path, shell: Shell) -> None:
 
 def test_pipes(shell: Shell, tmp_path: Path) -> None:
     """`-` reads rows from the standard input, and writes answers to the standard output, where nothing else is."""
-    result = shell.run("batch", "-", "-o", "-", *FAST, given='{"prompt": "a"}\n{"prompt": "b"}\n')
+    result = shell.run("batch", "-", "-o", "-", *FAST, stdin='{"prompt": "a"}\n{"prompt": "b"}\n')
     assert sorted(json.loads(line)["text"] for line in result.stdout.splitlines()) == ["You said: a", "You said: b"]
     assert "2 rows written" in result.stderr
 

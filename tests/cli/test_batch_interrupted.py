@@ -76,8 +76,8 @@ def test_killed_and_resumed_with_the_queue(
     options = ("batch", source, "-o", output, "--mode", "queue", "--concurrency", "1")
     command = [sys.executable, "-W", "error", "-c", KILLED.format(chunk=CHUNK, line=line)]
     with shell.start(*options, command=command) as program:
-        _, told = program.communicate(timeout=20)
-    assert program.returncode == -signal.SIGKILL, told
+        _, stderr = program.communicate(timeout=20)
+    assert program.returncode == -signal.SIGKILL, stderr
     before = output.read_bytes()
     assert before.count(b"\n") == line
     assert len(receipts.read_bytes().splitlines()) == -(-line // CHUNK)
@@ -99,9 +99,9 @@ def test_ctrl_c(source: Path, output: Path) -> None:
             program.send_signal(signal.SIGINT)
             assert program.wait(10) == 130
             assert program.stderr
-            told = program.stderr.read()
-        assert "Stopped: by a signal. --resume goes on from here." in told
-        assert "Traceback" not in told
+            stderr = program.stderr.read()
+        assert "Stopped: by a signal. --resume goes on from here." in stderr
+        assert "Traceback" not in stderr
         assert len(read(output)) == len(emulator.requests) < 300
 
 

@@ -23,7 +23,7 @@ def test_strict(shell: Shell, source: Path, output: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["nowhere.jsonl", "-o", "new.jsonl"], "does not exist"),
         (["in.jsonl", "-o", "there.jsonl"], "--resume"),
@@ -42,7 +42,7 @@ def test_strict(shell: Shell, source: Path, output: Path) -> None:
     ],
 )
 def test_refused_before_any_request(
-    shell: Shell, tmp_path: Path, arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+    shell: Shell, tmp_path: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What can't work is said at once, with exit code 2, and nothing is written."""
     monkeypatch.chdir(tmp_path)
@@ -50,7 +50,7 @@ def test_refused_before_any_request(
     write(Path("other.jsonl"), [{"prompt": "a"}])
     Path("there.jsonl").write_text("")
     result = shell.run("batch", *arguments, code=2, COLUMNS="300")
-    assert told in " ".join(result.stderr.replace("│", " ").split())
+    assert message in " ".join(result.stderr.replace("│", " ").split())
     assert shell.emulator.requests == []
     assert Path("in.jsonl").read_text() == '{"prompt": "a"}\n'
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def talk(shell: Shell, *lines: str, arguments: tuple[str, ...] = (), code: int = 0) -> Result:
     """Says these lines, and leaves."""
-    return shell.run("chat", *arguments, given="".join(f"{line}\n" for line in lines), code=code)
+    return shell.run("chat", *arguments, stdin="".join(f"{line}\n" for line in lines), code=code)
 
 
 def contents(shell: Shell, number: int) -> list[object]:
@@ -35,10 +35,10 @@ def contents(shell: Shell, number: int) -> list[object]:
 
 def test_a_conversation(shell: Shell) -> None:
     """Each turn shows reasoning, answer, usage and cost, and the next one knows of it."""
-    told = talk(shell, "hello", "", "and now?", arguments=("--system", "Be brief.")).output
-    assert told.index("Let me think.") < told.index("You said: hello") < told.index("You said: and now?")
-    assert told.count(" tokens in, ") == told.count("in all ") == 2
-    assert "$0.0000" in told
+    shown = talk(shell, "hello", "", "and now?", arguments=("--system", "Be brief.")).output
+    assert shown.index("Let me think.") < shown.index("You said: hello") < shown.index("You said: and now?")
+    assert shown.count(" tokens in, ") == shown.count("in all ") == 2
+    assert "$0.0000" in shown
     assert contents(shell, 1) == ["Be brief.", "hello", "You said: hello", "and now?"]
     first, second = (request.headers["x-session-affinity"] for request in shell.emulator.requests)
     assert first == second
@@ -64,12 +64,12 @@ def test_a_terminal_shows_everything(shell: Shell) -> None:
     with shell.start("chat", stdin=theirs) as program:
         os.close(theirs)
         os.write(ours, b"refused\nhello\n/exit\n")
-        told, trouble = program.communicate(timeout=30)
+        shown, trouble = program.communicate(timeout=30)
     os.close(ours)
     assert (program.returncode, trouble) == (0, "")
-    assert told.count("> ") == 3
-    assert told.index("400 from Workers AI") < told.index("Let me think.") < told.index("You said: hello")
-    assert " tokens in, " in told
+    assert shown.count("> ") == 3
+    assert shown.index("400 from Workers AI") < shown.index("Let me think.") < shown.index("You said: hello")
+    assert " tokens in, " in shown
 
 
 def test_options(shell: Shell) -> None:
@@ -81,10 +81,10 @@ def test_options(shell: Shell) -> None:
 
 def test_reasoning_folds(shell: Shell) -> None:
     """Folded, reasoning isn't shown until it is asked for."""
-    told = talk(shell, "/thought", "hello", "/thought", "/fold", "again", arguments=("--fold",)).output
-    assert told.index("There was none.") < told.index("You said: hello") < told.index("Let me think.")
-    assert told.count("Let me think.") == 2
-    assert told.count("thinking…") == 1
+    shown = talk(shell, "/thought", "hello", "/thought", "/fold", "again", arguments=("--fold",)).output
+    assert shown.index("There was none.") < shown.index("You said: hello") < shown.index("Let me think.")
+    assert shown.count("Let me think.") == 2
+    assert shown.count("thinking…") == 1
 
 
 def test_images_and_commands(shell: Shell, tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ def test_images_and_commands(shell: Shell, tmp_path: Path) -> None:
         "/exit",
         "x",
     ]
-    told = talk(shell, *lines).stderr
-    assert "nowhere.png can't be read" in told
-    assert "There is no /dance" in told
+    shown = talk(shell, *lines).stderr
+    assert "nowhere.png can't be read" in shown
+    assert "There is no /dance" in shown
     first, second, third = (contents(shell, number) for number in range(3))
     assert [part["type"] for part in first[0]] == ["image_url", "text"]
     assert second[2:] == ["next"]
@@ -138,10 +138,10 @@ def test_ctrl_c_stops_the_answer() -> None:
             program.stdin.flush()
             assert program.stdout.read(3) == "one"
             program.send_signal(signal.SIGINT)
-            rest, told = program.communicate("go on\n", timeout=30)
+            rest, shown = program.communicate("go on\n", timeout=30)
         assert rest.endswith("\nfive\n")
-        assert "(stopped)" in told
-        assert "Traceback" not in told
+        assert "(stopped)" in shown
+        assert "Traceback" not in shown
         assert program.returncode == 0
         assert contents(shell, 1)[0] == "count"
         assert str(contents(shell, 1)[1]).startswith("one")
@@ -156,13 +156,13 @@ def test_system_model_and_save(shell: Shell, tmp_path: Path) -> None:
     """The system message and the model can be changed on the way; the conversation is saved, but over no other file."""
     file = tmp_path / "talk.json"
     lines = ["/system Be brief.", "hello", f"/save {file}", f"/save {file}", "/model @cf/nobody/nothing", "again"]
-    told = talk(shell, *lines, code=1).stderr
+    shown = talk(shell, *lines, code=1).stderr
     assert contents(shell, 0) == ["Be brief.", "hello"]
     saved = json.loads(file.read_text())
     assert [message["role"] for message in saved] == ["system", "user", "assistant"]
-    assert f"{file} can't be written: File exists" in told
+    assert f"{file} can't be written: File exists" in shown
     assert "@cf/nobody/nothing" in shell.emulator.requests[-1].path
-    assert "code 5007" in told
+    assert "code 5007" in shown
 
 
 def test_no_words_of_the_library() -> None:

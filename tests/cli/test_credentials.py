@@ -16,7 +16,7 @@ TOKEN = 'CLOUDFLARE_API_TOKEN (a token with the permission "Workers AI")'
 
 
 @pytest.mark.parametrize(
-    ("gone", "told"),
+    ("gone", "message"),
     [
         (["CLOUDFLARE_ACCOUNT_ID"], ACCOUNT),
         (["CLOUDFLARE_API_TOKEN"], TOKEN),
@@ -24,14 +24,14 @@ TOKEN = 'CLOUDFLARE_API_TOKEN (a token with the permission "Workers AI")'
     ],
 )
 @pytest.mark.parametrize("command", ["ask", "batch", "chat", "doctor"])
-def test_what_is_missing(shell: Shell, source: Path, output: Path, command: str, gone: list[str], told: str) -> None:
+def test_what_is_missing(shell: Shell, source: Path, output: Path, command: str, gone: list[str], message: str) -> None:
     """One line names what is missing, and what this command offers instead; nothing is sent."""
     source.write_text("")
     arguments = {"ask": ["Why?"], "batch": [source, "-o", output]}.get(command, [])
     code = 1 if command == "doctor" else 2
-    result = shell.run(command, *arguments, given="", code=code, **dict.fromkeys(gone, ""))
+    result = shell.run(command, *arguments, stdin="", code=code, **dict.fromkeys(gone, ""))
     instead = "--account and --token, or --local" if command == "doctor" else "--local, which needs no account"
-    line = f"cf-gemma {command}: {told} must be set in the environment; or pass {instead}\n"
+    line = f"cf-gemma {command}: {message} must be set in the environment; or pass {instead}\n"
     assert result.output == line
     assert shell.emulator.requests == []
     assert not output.exists()

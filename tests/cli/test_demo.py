@@ -33,26 +33,26 @@ SHOWN = [
 
 def answer(body: dict[str, Any]) -> Reply | Fault:
     """What a good model would say to the demo."""
-    said = str(body["messages"][-1]["content"])
+    question = str(body["messages"][-1]["content"])
     if "response_format" in body:
         return Reply('{"name": "Maria", "age": 34, "city": "Lisbon"}')
     if isinstance(body.get("tool_choice"), dict):
         return Reply(tool_calls=[ToolCallSpec("multiply", {"a": 37, "b": 12})])
     if body["messages"][-1]["role"] == "tool":
-        return Reply("It is 444.") if said == "444" else Fault(400, message=f"not 444: {said}")
-    if "How many books" in said:
-        return Reply("A reader may borrow eight." if "up to eight books at a time" in said else "Not a word of it.")
+        return Reply("It is 444.") if question == "444" else Fault(400, message=f"not 444: {question}")
+    if "How many books" in question:
+        return Reply("A reader may borrow eight." if "up to eight books at a time" in question else "Not a word of it.")
     return Reply("Paris is the capital of France.", reasoning="Easy.")
 
 
 def check(result: Result) -> list[str]:
     """Sees to it that all parts are there, in order and with room around them; the last two, each in one line."""
-    told = result.stdout
-    assert re.findall(r"\n\n─+ (.+?) ─+\n\n", f"\n{told}") == HEADINGS
-    assert re.search(r"\(\d\.\d\d\)", told) is None, "a score that nobody explains"
-    assert [line for line in SHOWN if line not in told] == []
-    assert " tokens in, " in told
-    return [" ".join(part.strip(" ─\n").split()) for part in re.split("What answered|What next", told)[1:]]
+    output = result.stdout
+    assert re.findall(r"\n\n─+ (.+?) ─+\n\n", f"\n{output}") == HEADINGS
+    assert re.search(r"\(\d\.\d\d\)", output) is None, "a score that nobody explains"
+    assert [line for line in SHOWN if line not in output] == []
+    assert " tokens in, " in output
+    return [" ".join(part.strip(" ─\n").split()) for part in re.split("What answered|What next", output)[1:]]
 
 
 def test_service() -> None:

@@ -28,17 +28,17 @@ def nowhere() -> Iterator[str]:
 
 @MODES
 @pytest.mark.parametrize(
-    ("extra", "told"), [((), "401"), (("--model", "@cf/nobody/nothing"), "code 5007")], ids=["token", "model"]
+    ("extra", "message"), [((), "401"), (("--model", "@cf/nobody/nothing"), "code 5007")], ids=["token", "model"]
 )
 def test_trouble_that_every_row_would_meet(
-    shell: Shell, source: Path, output: Path, mode: str, extra: tuple[str, ...], told: str
+    shell: Shell, source: Path, output: Path, mode: str, extra: tuple[str, ...], message: str
 ) -> None:
     """It stops the run with code 3, and is told once; nothing is written that would have to be repeated."""
     write(source, [{"prompt": str(number)} for number in range(50)])
     options = ("batch", source, "-o", output, "--mode", mode, "--concurrency", "2", *FAST)
     token = shell.emulator.api_token if extra else "wrong"
     result = shell.run(*options, *extra, code=3, CLOUDFLARE_API_TOKEN=token)
-    assert result.stderr.count("Stopped: ") == result.stderr.count(told) == 1
+    assert result.stderr.count("Stopped: ") == result.stderr.count(message) == 1
     assert "--resume goes on from here" in result.stderr
     assert output.read_text() == ""
     assert len(shell.emulator.requests) <= 2

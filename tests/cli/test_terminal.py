@@ -25,27 +25,27 @@ def test_a_batch_has_a_bar(shell: Shell, source: Path, output: Path) -> None:
     write(source, [{"prompt": str(number)} for number in range(20)])
     options = ("batch", source, "-o", output, "--rpm", "0")
     with terminal() as screen, shell.start(*options, stderr=screen.theirs, looks=LOOKS) as program:
-        told = plain(screen.shown())
+        shown = plain(screen.shown())
         assert program.communicate(timeout=30)[0] == ""
     assert program.returncode == 0
-    bar = next(line for line in reversed(told.splitlines()) if line.startswith("batch "))
+    bar = next(line for line in reversed(shown.splitlines()) if line.startswith("batch "))
     assert "━" * 24 in bar
     assert "20/20" in bar
     assert " tokens  $0.00" in bar
-    assert told.rpartition(bar)[2].strip().startswith("20 rows written to ")
-    assert max(map(len, told.splitlines())) <= 120, "what is longer is wrapped at words"
+    assert shown.rpartition(bar)[2].strip().startswith("20 rows written to ")
+    assert max(map(len, shown.splitlines())) <= 120, "what is longer is wrapped at words"
 
 
 def test_reasoning_is_dim(shell: Shell) -> None:
     """In a chat, the reasoning and the price are dim, and the answer isn't."""
     with terminal() as screen, shell.start("chat", stdin=screen.theirs, stdout=screen.theirs, looks=LOOKS) as program:
         screen.type("hello", "/exit")
-        told = screen.shown()
+        shown = screen.shown()
         assert program.wait(10) == 0
-    assert "Let me think." in dim(told)
-    assert " tokens in, " in dim(told)
-    assert "You said: hello" in plain(told)
-    assert "You said" not in dim(told)
+    assert "Let me think." in dim(shown)
+    assert " tokens in, " in dim(shown)
+    assert "You said: hello" in plain(shown)
+    assert "You said" not in dim(shown)
 
 
 def test_a_paste_is_one_message(shell: Shell) -> None:
@@ -73,20 +73,20 @@ def test_markdown_is_drawn(plain_text: bool) -> None:
         shell = Shell(emulator)
         with shell.start("chat", *options, stdin=screen.theirs, stdout=screen.theirs, looks=looks) as program:
             screen.type("hello", "/exit")
-            told = plain(screen.shown())
+            shown = plain(screen.shown())
             assert program.wait(10) == 0
-    assert ("**bold**" in told) is plain_text
-    assert ("```" in told) is plain_text
+    assert ("**bold**" in shown) is plain_text
+    assert ("```" in shown) is plain_text
     if not plain_text:
-        assert "bold words, and so many more that" in told
-        assert re.search(r"they don't fit into one line of it\.", told)
+        assert "bold words, and so many more that" in shown
+        assert re.search(r"they don't fit into one line of it\.", shown)
 
 
 def test_the_first_line_says_who_answers(shell: Shell) -> None:
     """Model and host, and that it isn't Cloudflare."""
     with terminal() as screen, shell.start("chat", stdin=screen.theirs, stdout=screen.theirs, looks=LOOKS) as program:
         screen.type("/exit")
-        told = plain(screen.shown())
+        shown = plain(screen.shown())
         assert program.wait(10) == 0
-    assert f"{MODEL} at 127.0.0.1:" in told
-    assert "a server on this machine and not Cloudflare" in told
+    assert f"{MODEL} at 127.0.0.1:" in shown
+    assert "a server on this machine and not Cloudflare" in shown

@@ -42,7 +42,7 @@ def test_the_twins_have_the_same_parameters(blocking: Any, asynchronous: Any) ->
 
 @pytest.mark.parametrize("kind", [Gemma, AsyncGemma])
 @pytest.mark.parametrize(
-    ("given", "error", "told"),
+    ("arguments", "error", "message"),
     [
         ({"temperature": 3}, e.InvalidRequest, "temperature must be a number from 0 to 2"),
         ({"temprature": 1}, e.ConfigurationError, "did you mean temperature"),
@@ -52,11 +52,11 @@ def test_the_twins_have_the_same_parameters(blocking: Any, asynchronous: Any) ->
     ],
 )
 def test_a_bad_setting_is_refused_when_the_model_is_made(
-    kind: type[Gemma | AsyncGemma], given: dict[str, Any], error: type[e.GemmaError], told: str
+    kind: type[Gemma | AsyncGemma], arguments: dict[str, Any], error: type[e.GemmaError], message: str
 ) -> None:
     """Whoever makes a model learns at once that it can't work."""
-    with pytest.raises(error, match=told):
-        kind(**{"account_id": ACCOUNT, "api_token": TOKEN} | given)
+    with pytest.raises(error, match=message):
+        kind(**{"account_id": ACCOUNT, "api_token": TOKEN} | arguments)
 
 
 @pytest.mark.parametrize("kind", [Gemma, AsyncGemma])

@@ -34,9 +34,9 @@ def drawn_tree() -> dict[str, list[str]]:
     bases: dict[str, list[str]] = {}
     path: list[str] = []
     for line in re.findall(r"^ {4}(.+)", errors.__doc__ or "", re.MULTILINE):
-        found = re.match(r"([│ ├└─]*)(\w+)(?: \((\w+)\))?", line)
-        assert found
-        indent, name, builtin = found.groups()
+        match = re.match(r"([│ ├└─]*)(\w+)(?: \((\w+)\))?", line)
+        assert match
+        indent, name, builtin = match.groups()
         depth = len(indent) // 4
         path[depth:] = [name]
         bases[name] = [*path[depth - 1 : depth], *([builtin] if builtin else [])]

@@ -114,12 +114,12 @@ def test_what_a_gateway_says_is_shown(gateway: str | Gateway) -> None:
     """Log id, cache status, step and model are in both frameworks' metadata, and in a completion."""
     with Emulator(ScriptedEngine([Reply("Rayleigh.")], repeat=True)) as emulator:
         place = settings(emulator, gateway=gateway)
-        said = Gemma(**place).chat(QUESTION).gateway
-        assert {"log_id", "cache_status", "step", "model"} <= said.keys()
+        shown = Gemma(**place).chat(QUESTION).gateway
+        assert {"log_id", "cache_status", "step", "model"} <= shown.keys()
         message = ChatCloudflareGemma(**place).invoke(QUESTION)
-        assert message.response_metadata["gateway"].keys() == said.keys()
+        assert message.response_metadata["gateway"].keys() == shown.keys()
         response = CloudflareGemma(**place).complete(QUESTION)
-        assert response.additional_kwargs["gateway"].keys() == said.keys()
+        assert response.additional_kwargs["gateway"].keys() == shown.keys()
         assert Gemma(**settings(emulator)).chat(QUESTION).gateway == {}
 
 

@@ -24,15 +24,15 @@ TOKEN = "cf-canary-0123456789"
 OPENAI = "http://127.0.0.1:8080/v1"
 
 
-def resolve(environ: dict[str, str] | None = None, **given: Any) -> Settings:
+def resolve(environ: dict[str, str] | None = None, **arguments: Any) -> Settings:
     """Settings from these arguments and this environment only."""
-    return Settings.resolve(**({"environ": environ or {}} | given))
+    return Settings.resolve(**({"environ": environ or {}} | arguments))
 
 
-def refusal(environ: dict[str, str] | None = None, **given: Any) -> str:
+def refusal(environ: dict[str, str] | None = None, **arguments: Any) -> str:
     """Why these settings are refused."""
     with pytest.raises(ConfigurationError) as caught:
-        resolve(environ, **({"account_id": "acc", "api_token": TOKEN} | given))
+        resolve(environ, **({"account_id": "acc", "api_token": TOKEN} | arguments))
     return str(caught.value)
 
 
@@ -83,7 +83,7 @@ def test_hostile_models(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "told"),
+    ("token", "expected"),
     [
         (f"{TOKEN}\n", "line end"),
         (f" {TOKEN}", "space"),
@@ -95,18 +95,18 @@ def test_hostile_models(text: str) -> None:
     ],
 )
 @pytest.mark.parametrize("secret", [str, SecretStr])
-def test_malformed_tokens(token: str, told: str, secret: type) -> None:
+def test_malformed_tokens(token: str, expected: str, secret: type) -> None:
     """The usual mistakes with tokens get their name, the variable's, and what to do; the token isn't shown."""
     message = refusal(api_token=secret(token))
     assert "api_token (CLOUDFLARE_API_TOKEN)" in message
-    assert told in message
+    assert expected in message
     assert TOKEN not in message
     if token:
         assert refusal({"CLOUDFLARE_API_TOKEN": token}, api_token=None) == message
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "expected"),
     [
         ("http://api.cloudflare.com/client/v4", "https"),
         ("http://10.0.0.1/", "https"),
@@ -150,17 +150,17 @@ def test_malformed_tokens(token: str, told: str, secret: type) -> None:
         ("https://canary.test/\n", "path"),
     ],
 )  # fmt: skip
-def test_malformed_base_urls(url: str, told: str) -> None:
+def test_malformed_base_urls(url: str, expected: str) -> None:
     """Plain http beyond loopback, user info, queries and odd paths are refused before the token could go there."""
     message = refusal(base_url=url)
     assert message.startswith("base_url (CLOUDFLARE_BASE_URL)")
-    assert told in message
+    assert expected in message
     assert "canary" not in message
     assert refusal({"CLOUDFLARE_BASE_URL": url}) == message
 
 
 @pytest.mark.parametrize(
-    ("given", "url"),
+    ("base_url", "url"),
     [
         (BASE_URL, BASE_URL),
         (f"{BASE_URL}/", BASE_URL),
@@ -177,9 +177,9 @@ def test_malformed_base_urls(url: str, told: str) -> None:
         ("http://[::1]:80/", "http://[::1]:80"),
     ],
 )
-def test_base_urls(given: str, url: str) -> None:
+def test_base_urls(base_url: str, url: str) -> None:
     """Any https address will do, and http to this machine; a slash at the end makes no difference."""
-    assert resolve(account_id="acc", api_token=TOKEN, base_url=given).base_url == url
+    assert resolve(account_id="acc", api_token=TOKEN, base_url=base_url).base_url == url
 
 
 ENVIRONMENT = {
@@ -190,7 +190,7 @@ ENVIRONMENT = {
 
 
 @pytest.mark.parametrize(
-    ("missing", "found"),
+    ("missing", "expected"),
     [
         ([], ("account-1", "token-1", "https://base.test")),
         (["CLOUDFLARE_ACCOUNT_ID"], ("account-2", "token-1", "https://base.test")),
@@ -199,7 +199,7 @@ ENVIRONMENT = {
         (["CLOUDFLARE_BASE_URL"], ("account-1", "token-1", BASE_URL)),
     ],
 )
-def test_environment(missing: list[str], found: tuple[str, str, str]) -> None:
+def test_environment(missing: list[str], expected: tuple[str, str, str]) -> None:
     """Each setting has its variables in order of rank; an empty one is as good as none; BASE_URL isn't read."""
     for environ in (
         {name: value for name, value in ENVIRONMENT.items() if name not in missing},
@@ -207,7 +207,7 @@ def test_environment(missing: list[str], found: tuple[str, str, str]) -> None:
     ):
         settings = resolve(environ)
         assert settings.api_token is not None
-        assert (settings.account_id, settings.api_token.get_secret_value(), settings.base_url) == found
+        assert (settings.account_id, settings.api_token.get_secret_value(), settings.base_url) == expected
 
 
 def test_an_argument_beats_the_environment() -> None:
@@ -218,7 +218,7 @@ def test_an_argument_beats_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("arguments", "expected"),
     [
         ({"account_id": None}, "account_id is missing: pass account_id, or set CLOUDFLARE_ACCOUNT_ID"),
         ({"account_id": ""}, "account_id is missing: pass account_id, or set CLOUDFLARE_ACCOUNT_ID"),
@@ -234,9 +234,9 @@ def test_an_argument_beats_the_environment() -> None:
         *[({"timeout": value}, "timeout must be") for value in ((1, 0), (None, 5), (1, 2, 3), ())],
     ],
 )  # fmt: skip
-def test_missing_and_malformed(given: dict[str, Any], told: str) -> None:
+def test_missing_and_malformed(arguments: dict[str, Any], expected: str) -> None:
     """A missing setting is named with its variable, a malformed one with what it may be."""
-    assert told in refusal(**given)
+    assert expected in refusal(**arguments)
 
 
 def test_a_server_of_ones_own_is_not_shown_the_environments_token() -> None:
@@ -253,7 +253,7 @@ def test_a_server_of_ones_own_is_not_shown_the_environments_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "expected"),
     [
         ({"Authorization": f"Bearer {TOKEN}"}, "default_headers: Authorization can't be set here"),
         ({"host": "canary.test"}, "default_headers: host can't be set here"),
@@ -268,10 +268,10 @@ def test_a_server_of_ones_own_is_not_shown_the_environments_token() -> None:
         ({7: "x"}, "default_headers: a header's name"),
     ],
 )
-def test_headers_that_can_not_be_sent(headers: dict[Any, Any], told: str) -> None:
+def test_headers_that_can_not_be_sent(headers: dict[Any, Any], expected: str) -> None:
     """A header that would break the request or isn't the caller's is refused by its name, never by its value."""
     message = refusal(default_headers=headers)
-    assert told in message
+    assert expected in message
     assert TOKEN not in message
 
 

@@ -93,20 +93,20 @@ def test_one_span_a_call(instrument: Instrument, face: str) -> None:
     with Emulator([Reply("Because of Rayleigh.", reasoning="Hm.")]) as emulator:
         ask(face, settings(emulator, max_tokens=500, temperature=0.5, session_affinity="thread-7"))
     (span,) = exporter.get_finished_spans()
-    said = facts(span)
+    attributes = facts(span)
     assert span.name == "chat @cf/google/gemma-4-26b-a4b-it"
-    assert said["gen_ai.operation.name"] == "chat"
-    assert said["gen_ai.request.model"] == "@cf/google/gemma-4-26b-a4b-it"
-    assert (said["gen_ai.request.max_tokens"], said["gen_ai.request.temperature"]) == (500, 0.5)
-    assert said["gen_ai.response.finish_reasons"] == ("stop",)
-    assert said["gen_ai.usage.input_tokens"] > 0
-    assert said["gen_ai.usage.output_tokens"] > 3
-    assert said["cf_gemma.usage.cost"] > 0
-    assert said["server.address"] == "127.0.0.1"
-    assert ("gen_ai.response.time_to_first_chunk" in said) == ("stream" in face)
-    assert "Rayleigh" not in json.dumps(said)
-    assert QUESTION not in json.dumps(said)
-    assert emulator.api_token not in json.dumps(said)
+    assert attributes["gen_ai.operation.name"] == "chat"
+    assert attributes["gen_ai.request.model"] == "@cf/google/gemma-4-26b-a4b-it"
+    assert (attributes["gen_ai.request.max_tokens"], attributes["gen_ai.request.temperature"]) == (500, 0.5)
+    assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
+    assert attributes["gen_ai.usage.input_tokens"] > 0
+    assert attributes["gen_ai.usage.output_tokens"] > 3
+    assert attributes["cf_gemma.usage.cost"] > 0
+    assert attributes["server.address"] == "127.0.0.1"
+    assert ("gen_ai.response.time_to_first_chunk" in attributes) == ("stream" in face)
+    assert "Rayleigh" not in json.dumps(attributes)
+    assert QUESTION not in json.dumps(attributes)
+    assert emulator.api_token not in json.dumps(attributes)
 
 
 def test_prompts_and_answers_on_request(instrument: Instrument) -> None:
@@ -116,11 +116,11 @@ def test_prompts_and_answers_on_request(instrument: Instrument) -> None:
     reply = Reply(reasoning="Hm.", tool_calls=[ToolCallSpec("look_up", {"q": "sky"})])
     with Emulator([reply]) as emulator:
         Gemma(**settings(emulator)).chat([{"role": "user", "content": QUESTION}], tools=[tool])
-    said = facts(exporter.get_finished_spans()[0])
+    attributes = facts(exporter.get_finished_spans()[0])
     question = {"role": "user", "parts": [{"type": "text", "content": QUESTION}]}
-    assert json.loads(said["gen_ai.input.messages"]) == [question]
-    assert json.loads(said["gen_ai.tool.definitions"]) == [tool]
-    (answer,) = json.loads(said["gen_ai.output.messages"])
+    assert json.loads(attributes["gen_ai.input.messages"]) == [question]
+    assert json.loads(attributes["gen_ai.tool.definitions"]) == [tool]
+    (answer,) = json.loads(attributes["gen_ai.output.messages"])
     assert answer["finish_reason"] == "tool_calls"
     assert [part["type"] for part in answer["parts"]] == ["reasoning", "tool_call"]
     assert answer["parts"][1]["name"] == "look_up"

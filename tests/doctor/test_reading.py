@@ -13,8 +13,8 @@ from cf_gemma.cli.doctor.witness import Exchange
 
 def whole(body: Any, status: int = 200, **headers: str) -> Exchange:
     """A whole answer."""
-    told = {"content-type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return Exchange("POST", "/", None, status, told, bytearray(json.dumps(body).encode()))
+    fields = {"content-type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return Exchange("POST", "/", None, status, fields, bytearray(json.dumps(body).encode()))
 
 
 def stream(*events: Any) -> Exchange:

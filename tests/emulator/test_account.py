@@ -163,9 +163,9 @@ def test_back_end_there_is_not(serve: Callable[..., Caller], header: str) -> Non
 def test_model_schema(serve: Callable[..., Caller]) -> None:
     """The schema endpoint gives a JSON Schema that takes what the emulator takes, and refuses what it refuses."""
     caller = serve("Hello!")
-    found = caller.http.get(f"{caller.ai}/models/schema", params={"model": MODEL}).json()["result"]["input"]
-    jsonschema.Draft202012Validator.check_schema(found)
-    schema = jsonschema.Draft202012Validator(found)
+    definition = caller.http.get(f"{caller.ai}/models/schema", params={"model": MODEL}).json()["result"]["input"]
+    jsonschema.Draft202012Validator.check_schema(definition)
+    schema = jsonschema.Draft202012Validator(definition)
     user = {"role": "user", "content": "Hi"}
     bodies: list[dict[str, Any]] = [
         {"prompt": "Hi"},

@@ -39,8 +39,8 @@ def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
     with subprocess.Popen([*COMMAND, *options], env=environment, **piped) as program:  # noqa: S603 - our own command
         assert program.stdout
         assert program.stderr
-        told = "".join(iter(program.stdout.readline, "Ctrl-C stops it.\n"))
-        settings = dict(re.findall(r"export (\w+)=(\S+)", told))
+        greeting = "".join(iter(program.stdout.readline, "Ctrl-C stops it.\n"))
+        settings = dict(re.findall(r"export (\w+)=(\S+)", greeting))
         response, refused = (
             httpx.post(
                 f"{settings['CLOUDFLARE_BASE_URL']}/accounts/{settings['CLOUDFLARE_ACCOUNT_ID']}/ai/run/{MODEL}",
@@ -54,7 +54,7 @@ def test_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
         assert program.wait(10) == 0
         assert program.stderr.read() == ""
         output = program.stdout.read()
-    assert "What answers is scripted" in told
+    assert "What answers is scripted" in greeting
     assert settings["CLOUDFLARE_API_TOKEN"] == "tok"
     assert response.json()["result"]["choices"][0]["message"]["content"] == "Hello!"
     assert refused.status_code == 429

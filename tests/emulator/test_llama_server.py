@@ -86,8 +86,8 @@ def server() -> Iterator[dict[str, Any]]:
 def ask(server: dict[str, Any], request: pytest.FixtureRequest) -> Any:
     """Asks the server. Of a stream, the pieces must add up to the answer."""
 
-    def answer(*messages: dict[str, Any], said: str = "", **options: Any) -> Completion:
-        grammar = {"extra_body": {"grammar": f"root ::= {json.dumps(said)}"}} if said else {}
+    def answer(*messages: dict[str, Any], text: str = "", **options: Any) -> Completion:
+        grammar = {"extra_body": {"grammar": f"root ::= {json.dumps(text)}"}} if text else {}
         with Gemma(**server, temperature=0, max_retries=2, wire_streaming=False) as model:
             if not request.param:
                 return model.chat([*messages], **grammar, **options)
@@ -102,19 +102,19 @@ def ask(server: dict[str, Any], request: pytest.FixtureRequest) -> Any:
 
 def test_text(ask: Any) -> None:
     """A text is that text."""
-    completion = ask(QUESTION, said="It is sunny.", max_tokens=40, thinking=False)
+    completion = ask(QUESTION, text="It is sunny.", max_tokens=40, thinking=False)
     assert (completion.text, completion.reasoning, completion.finish_reason) == ("It is sunny.", "", "stop")
 
 
 def test_thought(ask: Any) -> None:
     """What stands in the channel is reasoning, and the rest the text."""
-    completion = ask(QUESTION, said="<|channel>thought\nSix sevens.<channel|>It is 42.", max_tokens=80)
+    completion = ask(QUESTION, text="<|channel>thought\nSix sevens.<channel|>It is 42.", max_tokens=80)
     assert (completion.text, completion.reasoning.strip()) == ("It is 42.", "Six sevens.")
 
 
 def test_thought_that_is_cut(ask: Any) -> None:
     """A thought that `max_tokens` cut is no text."""
-    completion = ask(QUESTION, said="<|channel>thought\nSix sevens are so many.<channel|>It is 42.", max_tokens=25)
+    completion = ask(QUESTION, text="<|channel>thought\nSix sevens are so many.<channel|>It is 42.", max_tokens=25)
     assert completion.text == ""
     assert completion.thought_only
 
@@ -145,7 +145,7 @@ def test_call_through_frameworks(server: dict[str, Any], name: str) -> None:
     """Both frameworks see such a call, streamed."""
     face = FACES[name]()
     face.model = face.kind(**server, temperature=0)
-    answer = face.ask(stream=True, heard=[], prompt=[*_examples(), QUESTION], **ONE_CALL)
+    answer = face.ask(stream=True, pieces=[], prompt=[*_examples(), QUESTION], **ONE_CALL)
     face.close()
     ((called, args),) = answer.calls
     assert (called, {name: type(value) for name, value in args.items()}) == ("multiply", NUMBERS)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 def reply(body: dict[str, Any]) -> str | Fault:
     """Echoes, unless it is told to fail."""
-    said: str = body["messages"][0]["content"]
-    return Fault.of(3040) if said == "busy" else f"You said: {said}"
+    content: str = body["messages"][0]["content"]
+    return Fault.of(3040) if content == "busy" else f"You said: {content}"
 
 
 def ask(caller: Caller, body: Any, **options: Any) -> Any:

@@ -28,7 +28,7 @@ def events(reply: Reply | str | Fault, **options: Any) -> list[Event]:
     return list(ScriptedEngine([reply]).generate(request(**options), threading.Event()))
 
 
-def said(reply: Reply | str, **options: Any) -> list[str]:
+def pieces(reply: Reply | str, **options: Any) -> list[str]:
     """The words of each delta."""
     deltas = [event.delta for event in events(reply, **options) if isinstance(event, Step)]
     return [delta.arguments if isinstance(delta, ToolCallDelta) else delta.text for delta in deltas]
@@ -54,7 +54,7 @@ def test_a_string_is_a_reply() -> None:
 
 def test_pieces_go_out_as_they_are() -> None:
     """A text given in pieces is sent in exactly those."""
-    assert said(Reply(["Hel", "lo", "", " you"])) == ["Hel", "lo", "", " you"]
+    assert pieces(Reply(["Hel", "lo", "", " you"])) == ["Hel", "lo", "", " you"]
 
 
 def test_chunks_hold_several_tokens() -> None:
@@ -66,9 +66,9 @@ def test_chunks_hold_several_tokens() -> None:
 def test_reasoning_follows_the_switch() -> None:
     """Reasoning comes first, unless the request switches thinking off; other switches do nothing."""
     reply = Reply("Fine.", reasoning="Hm.")
-    assert said(reply) == ["Hm.", "Fine."]
-    assert said(reply, chat_template_kwargs={"enable_thinking": False}) == ["Fine."]
-    assert said(reply, enable_thinking=False, reasoning={"effort": "none"}) == ["Hm.", "Fine."]
+    assert pieces(reply) == ["Hm.", "Fine."]
+    assert pieces(reply, chat_template_kwargs={"enable_thinking": False}) == ["Fine."]
+    assert pieces(reply, enable_thinking=False, reasoning={"effort": "none"}) == ["Hm.", "Fine."]
 
 
 def test_tool_calls() -> None:
@@ -77,29 +77,29 @@ def test_tool_calls() -> None:
     deltas = [event.delta for event in events(reply) if isinstance(event, Step)]
     assert deltas[0] == ToolCallDelta(0, None, "add", '{"a":')
     assert deltas[-1] == ToolCallDelta(1, "x", "now", "{}")
-    assert "".join(said(reply)) == '{"a": 1, "b": 2}{}'
+    assert "".join(pieces(reply)) == '{"a": 1, "b": 2}{}'
     assert ending(reply).finish_reason == "tool_calls"
-    assert said(Reply(tool_calls=[ToolCallSpec("broken", '{"a": ')])) == ['{"a":', " "]
+    assert pieces(Reply(tool_calls=[ToolCallSpec("broken", '{"a": ')])) == ['{"a":', " "]
 
 
 def test_max_tokens_cuts() -> None:
     """Reasoning, text and arguments share the budget; what doesn't fit is gone and the reason is `length`."""
     reply = Reply("three four", reasoning="one two")
-    assert said(reply, max_tokens=3) == ["one", " two", "three"]
+    assert pieces(reply, max_tokens=3) == ["one", " two", "three"]
     assert ending(reply, max_tokens=3) == Ending("length", 0)
-    assert said(reply, max_completion_tokens=1, max_tokens=3) == ["one"]
+    assert pieces(reply, max_completion_tokens=1, max_tokens=3) == ["one"]
     assert ending(reply, max_tokens=4) == Ending("stop", 1)
 
 
 def test_default_budget() -> None:
     """A request that names no budget gets 256 tokens, as the service gives."""
-    assert len(said("word " * 300)) == 256
+    assert len(pieces("word " * 300)) == 256
 
 
 def test_stop_strings_cut() -> None:
     """The text ends before the earliest stop string, which is named; reasoning is not searched."""
     reply = Reply("one two three", reasoning="two")
-    assert "".join(said(reply, stop=["three", "two"])) == "twoone "
+    assert "".join(pieces(reply, stop=["three", "two"])) == "twoone "
     assert ending(reply, stop=["three", "two"]).stop == "two"
     assert ending(reply, stop="absent").stop is None
 

@@ -38,10 +38,10 @@ def _envelope(reply: dict[str, Any]) -> dict[str, Any]:
 def _native_stream(stream: bytes) -> bytes:
     chunks = [json.loads(event[6:]) for event in stream.split(b"\n\n") if event.startswith(b"data: {")]
     usage = next(chunk["usage"] for chunk in reversed(chunks) if chunk.get("usage"))
-    said = [
+    steps = [
         {**chunk, "p": "abdef", "usage": _increment(place)} for place, chunk in enumerate(chunks) if chunk["choices"]
     ]
-    events = [*said, {"response": "", "usage": usage}]
+    events = [*steps, {"response": "", "usage": usage}]
     return "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode() + b"data: [DONE]\n\n"
 
 
@@ -65,7 +65,7 @@ def asked(face: Face, case: Case, route: str, *, handed_out: bool) -> Said:
     with FaultServer([answer(case, route)]) as server:
         own = {"account_id": None, "endpoint": "chat_completions"} if route == "own" else {}
         face.begin(**{**SETTINGS, **own}, base_url=server.url, wire_streaming=case.streamed, max_retries=0)
-        return face.ask(stream=handed_out, heard=[], prompt=body["messages"], **options)
+        return face.ask(stream=handed_out, pieces=[], prompt=body["messages"], **options)
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -79,10 +79,10 @@ def test_every_face_says_the_same(face: Face, case: Case, route: str) -> None:
     expected = SAID[case.name]
     completion = case.read()[1]
     for handed_out in {False, case.streamed}:
-        said = asked(face, case, route, handed_out=handed_out)
-        assert said.text == expected.get("text", "")
-        assert said.calls == expected.get("calls", [])
-        assert said.reasoning == completion.reasoning
-        assert said.invalid == len(completion.invalid_tool_calls)
-        assert said.reason == completion.finish_reason
-        assert said.prompt_tokens == (completion.usage and completion.usage.prompt_tokens)
+        answer = asked(face, case, route, handed_out=handed_out)
+        assert answer.text == expected.get("text", "")
+        assert answer.calls == expected.get("calls", [])
+        assert answer.reasoning == completion.reasoning
+        assert answer.invalid == len(completion.invalid_tool_calls)
+        assert answer.reason == completion.finish_reason
+        assert answer.prompt_tokens == (completion.usage and completion.usage.prompt_tokens)

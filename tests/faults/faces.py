@@ -60,9 +60,9 @@ class Face:
         self.model = self.kind(**{**SETTINGS, **settings})
         return self.model
 
-    def ask(self, *, stream: bool, heard: list[str], prompt: Prompt = PROMPT, **options: Any) -> Said:
+    def ask(self, *, stream: bool, pieces: list[str], prompt: Prompt = PROMPT, **options: Any) -> Said:
         """One call; `heard` takes the pieces of text that a stream hands out, also before an error."""
-        return self._stream(prompt, heard, options) if stream else self._chat(prompt, options)
+        return self._stream(prompt, pieces, options) if stream else self._chat(prompt, options)
 
     def close(self) -> None:
         """Gives the connections up."""
@@ -73,7 +73,7 @@ class Face:
     def _chat(self, prompt: Prompt, options: dict[str, Any]) -> Said:
         raise NotImplementedError
 
-    def _stream(self, prompt: Prompt, heard: list[str], options: dict[str, Any]) -> Said:
+    def _stream(self, prompt: Prompt, pieces: list[str], options: dict[str, Any]) -> Said:
         raise NotImplementedError
 
 
@@ -98,8 +98,8 @@ class Core(Face):
     def _chat(self, prompt: Prompt, options: dict[str, Any]) -> Said:
         return _completed(self.model.chat(prompt, **options))
 
-    def _stream(self, prompt: Prompt, heard: list[str], options: dict[str, Any]) -> Said:
-        items = [_overheard(item, heard) for item in self.model.stream(prompt, **options)]
+    def _stream(self, prompt: Prompt, pieces: list[str], options: dict[str, Any]) -> Said:
+        items = [_kept(item, pieces) for item in self.model.stream(prompt, **options)]
         return _completed(items[-1])
 
 
@@ -111,9 +111,9 @@ class AsyncCore(AsyncFace, Core):
     def _chat(self, prompt: Prompt, options: dict[str, Any]) -> Said:
         return _completed(self._runner.run(self.model.chat(prompt, **options)))
 
-    def _stream(self, prompt: Prompt, heard: list[str], options: dict[str, Any]) -> Said:
+    def _stream(self, prompt: Prompt, pieces: list[str], options: dict[str, Any]) -> Said:
         async def collect() -> Any:
-            return [_overheard(item, heard) async for item in self.model.stream(prompt, **options)]
+            return [_kept(item, pieces) async for item in self.model.stream(prompt, **options)]
 
         return _completed(self._runner.run(collect())[-1])
 
@@ -132,8 +132,8 @@ class LangChain(Face):
     def _chat(self, prompt: Prompt, options: dict[str, Any]) -> Said:
         return _message(self.model.invoke(prompt, **options))
 
-    def _stream(self, prompt: Prompt, heard: list[str], options: dict[str, Any]) -> Said:
-        return _sum(_heard(self.model.stream(prompt, **options), heard))
+    def _stream(self, prompt: Prompt, pieces: list[str], options: dict[str, Any]) -> Said:
+        return _sum(_collected(self.model.stream(prompt, **options), pieces))
 
 
 class AsyncLangChain(AsyncFace, LangChain):
@@ -142,8 +142,8 @@ class AsyncLangChain(AsyncFace, LangChain):
     def _chat(self, prompt: Prompt, options: dict[str, Any]) -> Said:
         return _message(self._runner.run(self.model.ainvoke(prompt, **options)))
 
-    def _stream(self, prompt: Prompt, heard: list[str], options: dict[str, Any]) -> Said:
-        return _sum(self._runner.run(_aheard(self.model.astream(prompt, **options), heard)))
+    def _stream(self, prompt: Prompt, pieces: list[str], options: dict[str, Any]) -> Said:
+        return _sum(self._runner.run(_acollected(self.model.astream(prompt, **options), pieces)))
 
 
 class LlamaIndex(Face):
@@ -154,9 +154,9 @@ class LlamaIndex(Face):
     def _chat(self, prompt: Prompt, options: dict[str, Any]) -> Said:
         return _response(self.model.chat(_chat_messages(prompt), **options))
 
-    def _stream(self, prompt: Prompt, heard: list[str], options: dict[str, Any]) -> Said:
+    def _stream(self, prompt: Prompt, pieces: list[str], options: dict[str, Any]) -> Said:
         responses = self.model.stream_chat(_chat_messages(prompt), **options)
-        return _response([_delta(response, heard) for response in responses][-1])
+        return _response([_delta(response, pieces) for response in responses][-1])
 
 
 class AsyncLlamaIndex(AsyncFace, LlamaIndex):
@@ -165,10 +165,10 @@ class AsyncLlamaIndex(AsyncFace, LlamaIndex):
     def _chat(self, prompt: Prompt, options: dict[str, Any]) -> Said:
         return _response(self._runner.run(self.model.achat(_chat_messages(prompt), **options)))
 
-    def _stream(self, prompt: Prompt, heard: list[str], options: dict[str, Any]) -> Said:
+    def _stream(self, prompt: Prompt, pieces: list[str], options: dict[str, Any]) -> Said:
         async def collect() -> Any:
             responses = await self.model.astream_chat(_chat_messages(prompt), **options)
-            return [_delta(response, heard) async for response in responses][-1]
+            return [_delta(response, pieces) async for response in responses][-1]
 
         return _response(self._runner.run(collect()))
 
@@ -183,29 +183,29 @@ FACES: Final = {
 }
 
 
-def _overheard(item: Any, heard: list[str]) -> Any:
+def _kept(item: Any, pieces: list[str]) -> Any:
     if not isinstance(item, Completion) and (text := getattr(item, "text", "")):
-        heard.append(text)
+        pieces.append(text)
     return item
 
 
-def _heard(chunks: Iterable[Any], heard: list[str]) -> list[Any]:
-    return [_noted(chunk, heard) for chunk in chunks]
+def _collected(chunks: Iterable[Any], pieces: list[str]) -> list[Any]:
+    return [_noted(chunk, pieces) for chunk in chunks]
 
 
-async def _aheard(chunks: AsyncIterable[Any], heard: list[str]) -> list[Any]:
-    return [_noted(chunk, heard) async for chunk in chunks]
+async def _acollected(chunks: AsyncIterable[Any], pieces: list[str]) -> list[Any]:
+    return [_noted(chunk, pieces) async for chunk in chunks]
 
 
-def _noted(chunk: Any, heard: list[str]) -> Any:
+def _noted(chunk: Any, pieces: list[str]) -> Any:
     if chunk.text:
-        heard.append(str(chunk.text))
+        pieces.append(str(chunk.text))
     return chunk
 
 
-def _delta(response: Any, heard: list[str]) -> Any:
+def _delta(response: Any, pieces: list[str]) -> Any:
     if response.delta:
-        heard.append(response.delta)
+        pieces.append(response.delta)
     return response
 
 

@@ -85,11 +85,11 @@ class Input:
 def _add_up(deltas: list[Delta], completion: Completion) -> None:
     """The pieces of what was said are, all in all, what was said."""
     for choice in completion.choices:
-        said = [delta for delta in deltas if delta.choice == choice.index]
-        assert "".join(delta.text for delta in said if isinstance(delta, TextDelta)) == choice.text
-        assert "".join(delta.text for delta in said if isinstance(delta, ReasoningDelta)) == choice.reasoning
+        own = [delta for delta in deltas if delta.choice == choice.index]
+        assert "".join(delta.text for delta in own if isinstance(delta, TextDelta)) == choice.text
+        assert "".join(delta.text for delta in own if isinstance(delta, ReasoningDelta)) == choice.reasoning
         for place, call in enumerate(choice.calls):
-            pieces = [delta.arguments for delta in said if isinstance(delta, ToolCallDelta) and delta.index == place]
+            pieces = [delta.arguments for delta in own if isinstance(delta, ToolCallDelta) and delta.index == place]
             if isinstance(call, ToolCall) and call.args:
                 assert from_json("".join(pieces)) == call.args
 
@@ -126,14 +126,14 @@ def made(seed: int, number: int) -> Input:
     return Input(stream, status, headers, tuple(_pieces(rng, body)), tools=rng.random() < 0.5)
 
 
-def check(given: Input, *, twice: bool) -> str:
+def check(example: Input, *, twice: bool) -> str:
     """The class of what came of it. `twice`: whether the cuts between its pieces make a difference is checked, too."""
     signal.setitimer(signal.ITIMER_PROF, LIMIT)
     signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     try:
-        kind, told = given.outcome()
+        kind, facts = example.outcome()
         if twice:
-            assert given.in_one_piece().outcome() == (kind, told), "cut otherwise, it comes to something else"
+            assert example.in_one_piece().outcome() == (kind, facts), "cut otherwise, it comes to something else"
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -159,13 +159,13 @@ def run(seed: int, enough: Callable[[int], bool]) -> dict[str, int]:
     """How often each outcome came, over all inputs until it is enough. Raises AssertionError for any other."""
     outcomes: dict[str, int] = {}
     with watched():
-        for number, given in inputs(seed):
+        for number, example in inputs(seed):
             if enough(number):
                 break
             try:
-                kind = check(given, twice=number % 8 == 0 and "content-encoding" not in given.headers)
+                kind = check(example, twice=number % 8 == 0 and "content-encoding" not in example.headers)
             except BaseException as error:  # whatever it is, the input that brought it about must be told
-                raise AssertionError(f"made({seed}, {number}): {type(error).__name__}: {error}\n{given}") from error
+                raise AssertionError(f"made({seed}, {number}): {type(error).__name__}: {error}\n{example}") from error
             outcomes[kind] = outcomes.get(kind, 0) + 1
     return outcomes
 

@@ -77,9 +77,9 @@ WIRE: Final[list[Row]] = [
         scenarios=streamed(called([call('{"path": "/ho', name="wipe", index=0, id="x")]).replace(
             b'"tool_calls"}', b'"length"}'))),
     Row(number=12, name="stall", scenarios=[[stream_head(), chunk(A), HOLD]], stream=True, error=e.StreamTimeout,
-        partial="a", told=r"0\.15 s", settings=SHORT),
+        partial="a", message=r"0\.15 s", settings=SHORT),
     Row(number=12, name="pings after a delta", scenarios=[[stream_head(), chunk(A), PINGS]], stream=True,
-        error=e.StreamTimeout, partial="a", told=r"0\.15 s", settings=SHORT),
+        error=e.StreamTimeout, partial="a", message=r"0\.15 s", settings=SHORT),
     *[Row(number=12, name=f"{name}, again and again", scenarios=[[stream_head(), chunk(A), noise]], stream=True,
           error=e.StreamTimeout, partial="a", settings=SHORT) for name, noise in EMPTY.items()],
     *[Row(number=13, name=f"{name}, from the beginning", scenarios=[[stream_head(), noise]], stream=True,
@@ -91,7 +91,7 @@ WIRE: Final[list[Row]] = [
     Row(number=15, name="refused", scenarios=[[]], url=lambda _: f"http://127.0.0.1:{closed_port()}",
         error=e.ConnectionFailed, requests=0, facts={"attempts": 3}),
     Row(number=15, name="no such host", scenarios=[[]], url=lambda _: "https://nowhere.invalid",
-        error=e.ConnectionFailed, requests=0, facts={"attempts": 3}, told="nowhere.invalid"),
+        error=e.ConnectionFailed, requests=0, facts={"attempts": 3}, message="nowhere.invalid"),
     *passing(16, "no response", [FIN], waits=[0.5]),
     Row(number=17, name="kept-alive, dead", scenarios=[[GOOD, FIN]], asks=2, requests=2, waits=[]),
     Row(number=18, name="junk for TLS", scenarios=[[b"HTTP/1.1 400 Bad Request\r\n\r\n", FIN]], reads=False,
@@ -115,20 +115,20 @@ WIRE: Final[list[Row]] = [
                                 (403, 5035, e.PermissionDenied), (404, 7003, e.NotFound), (405, 5019, e.BadRequest),
                                 (413, 3006, e.RequestTooLarge), (422, None, e.BadRequest))],
     Row(number=26, name="HTML 502", scenarios=[[reply("<h1>Bad gateway</h1>" * 99, 502, "text/html")]], requests=3,
-        error=e.ServerError, told=r"^502 from Workers AI: <h1>Bad.{10,200}… \(3 attempts\)$", facts={"status": 502}),
+        error=e.ServerError, message=r"^502 from Workers AI: <h1>Bad.{10,200}… \(3 attempts\)$", facts={"status": 502}),
     Row(number=27, name="HTML, stream", scenarios=[[reply("<html>Log in", content_type="text/html")]], stream=True,
-        error=e.ProtocolError, told="text/html.*Log in"),
+        error=e.ProtocolError, message="text/html.*Log in"),
     Row(number=27, name="HTML, JSON", scenarios=[[reply("<html>Log in", content_type="text/html")]],
-        error=e.ProtocolError, told="text/html.*Log in"),
+        error=e.ProtocolError, message="text/html.*Log in"),
     Row(number=28, name="no success", scenarios=[[error_reply(200, 8001, "Invalid input")]], error=e.BadRequest,
-        told="Invalid input", facts={"code": 8001}),
-    *[spoilt(29, name, data, error=kind, told=told) for name, data, kind, told in (
+        message="Invalid input", facts={"code": 8001}),
+    *[spoilt(29, name, data, error=kind, message=message) for name, data, kind, message in (
         ("error event", b'event: error\ndata: {"message":"boom"}\n\n', e.ApiError, "boom"),
         ("error object", events('{"error":{"message":"boom","code":500}}'), e.ServerError, "boom"),
         ("error of OpenAI's", events('{"error":{"message":"x","type":"x","code":"503"}}'), e.ServerError, "x"),
         ("errors", events('{"errors":[{"code":3040,"message":"full"}],"success":false}'), e.CapacityExceeded, "full"),
         ("errors, empty", events('{"errors":[],"success":false}'), e.ApiError, "no reason given"))],
-    *[spoilt(30, name, events(data), told=told) for name, data, told in (
+    *[spoilt(30, name, events(data), message=message) for name, data, message in (
         ("junk", b"junk", "junk"), ("array", b"[]", "not a JSON object"), ("number", b"7", "not a JSON object"),
         ("null", b"null", "not a JSON object"))],
     *[spoilt(31, name, events(b'{"choices":%s}' % data)) for name, data in (
@@ -158,7 +158,7 @@ WIRE: Final[list[Row]] = [
     Row(number=35, name="invalid UTF-8", text="a\ufffdb", stream=True, scenarios=streamed(
         A + sse([text_chunk("#")], done=False).replace(b"#", b"\xff") + B + DONE)),
     spoilt(36, "endless line", b"", scenarios=[[CLOSING, A + b"data: ", Repeat(b"x" * 65_536, times=3_000)]],
-           error=e.ResponseTooLarge, told="8388608 bytes"),
+           error=e.ResponseTooLarge, message="8388608 bytes"),
     Row(number=37, name="bomb", scenarios=[[reply(bomb(300), content_encoding="gzip")]], error=e.ResponseTooLarge),
     Row(number=37, name="gzip stream", stream=True, scenarios=[[
         stream_head(content_encoding="gzip"), chunk(gzip.compress(A + B + DONE)), END]]),
@@ -171,7 +171,7 @@ WIRE: Final[list[Row]] = [
     Row(number=48, name="no content", text="", requests=2,
         scenarios=[[answered(message={"content": None}, finish_reason="stop")]]),
     Row(number=48, name="no choices", scenarios=[[json_reply({"choices": [], "usage": {}})]], error=e.ProtocolError,
-        told="neither choices nor a response"),
+        message="neither choices nor a response"),
     Row(number=48, name="odd chunks", stream=True, scenarios=streamed(events(
         '{"choices":[],"usage":null,"x":[]}') + A + events('{"choices":[{"delta":{"content":null}}]}') + B + STOP)),
     *[Row(number=49, name=name, text="", reason="tool_calls", calls=calls, invalid=invalid, stream=True,
@@ -200,26 +200,26 @@ HOSTILE: Final = (
 REFUSED: Final[list[Refusal]] = [
     *bad(41, "api_token", r"api_token \(CLOUDFLARE_API_TOKEN\)", "cf-canary-x\n", "cf-canary-é", "Bearer cf-canary-x",
          "'cf-canary-x'", "cf-canary x"),
-    Refusal(number=41, name="empty api_token", told=r"api_token \(CLOUDFLARE_API_TOKEN\) is empty",
+    Refusal(number=41, name="empty api_token", message=r"api_token \(CLOUDFLARE_API_TOKEN\) is empty",
             settings={"api_token": ""}),
     *bad(42, "account_id", "account_id", *HOSTILE),
     *bad(42, "gateway", "gateway", *HOSTILE),
     *bad(42, "session_affinity", "session_affinity", "canary\r\nx: y", "canary\n", "canary\0", "canary é", " canary"),
-    *[Refusal(number=42, name=f"model {value!r}", told="model", secret=value, options={"model": value})
+    *[Refusal(number=42, name=f"model {value!r}", message="model", secret=value, options={"model": value})
       for value in HOSTILE],
-    *[Refusal(number=42, name=f"header {value!r}", told="default_headers", secret=value.strip(),
+    *[Refusal(number=42, name=f"header {value!r}", message="default_headers", secret=value.strip(),
               settings={"default_headers": {"x-a": value}})
       for value in ("canary\r\nx: y", "canary\n", "canary\0", "canaryé", " canary")],
-    *[Refusal(number=43, name=value, told=r"base_url \(CLOUDFLARE_BASE_URL\)", secret="canary",
+    *[Refusal(number=43, name=value, message=r"base_url \(CLOUDFLARE_BASE_URL\)", secret="canary",
               settings={"base_url": value})
       for value in ("http://canary.test", "https://canary:canary@canary.test", "https://canary.test/?x=1",
                     "canary.test/v4", "file:///canary", "https://canary.test/#x", "https://xn--canary9999.test")],
-    Refusal(number=47, name="half a pair", told="half a surrogate pair", prompt="\ud800", error=e.InvalidRequest),
-    *[Refusal(number=47, name=f"temperature {value}", told="temperature must be", options={"temperature": value},
+    Refusal(number=47, name="half a pair", message="half a surrogate pair", prompt="\ud800", error=e.InvalidRequest),
+    *[Refusal(number=47, name=f"temperature {value}", message="temperature must be", options={"temperature": value},
               error=e.InvalidRequest) for value in (math.nan, math.inf)],
-    Refusal(number=47, name="NaN in extra_body", told="NaN", options={"extra_body": {"top_k": math.nan}},
+    Refusal(number=47, name="NaN in extra_body", message="NaN", options={"extra_body": {"top_k": math.nan}},
             error=e.InvalidRequest),
-    Refusal(number=47, name="an object in extra_body", told="a Python object",
+    Refusal(number=47, name="an object in extra_body", message="a Python object",
             options={"extra_body": {"x": object()}}, error=e.InvalidRequest),
 ]  # fmt: skip
 """Bad inputs."""

@@ -49,7 +49,7 @@ class Row:
     """How many tool calls must not be executed."""
     error: type[e.GemmaError] | None = None
     """The class of the error, when there must be one."""
-    told: str = ""
+    message: str = ""
     """A pattern for the error's text."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Attributes of the error."""
@@ -75,7 +75,7 @@ class Refusal:
 
     number: int
     name: str
-    told: str
+    message: str
     """A pattern for the error's text: it names the setting."""
     secret: str = ""
     """The part of the input that the error must not show."""
@@ -161,7 +161,7 @@ def refused(status: int, code: int | None, kind: type[e.GemmaError]) -> Row:
         name=str(status),
         scenarios=[[error_reply(status, code, "because")]],
         error=kind,
-        told="because",
+        message="because",
         facts={"status": status, "code": code, "attempts": 1},
     )
 
@@ -211,10 +211,10 @@ def bomb(mebibytes: int) -> bytes:
     return gzip.compress(b"")[:10] + block * mebibytes + b"\x03\x00" + bytes(8)
 
 
-def bad(number: int, setting: str, told: str, *values: str, **more: Any) -> list[Refusal]:
+def bad(number: int, setting: str, message: str, *values: str, **more: Any) -> list[Refusal]:
     """Bad values of one setting; none of them may be shown."""
     return [
-        Refusal(number=number, name=f"{setting} {value!r}"[:60], told=told, secret=value.strip("\n /"),
+        Refusal(number=number, name=f"{setting} {value!r}"[:60], message=message, secret=value.strip("\n /"),
                 settings={setting: value}, **more)
         for value in values
     ]  # fmt: skip

@@ -135,5 +135,5 @@ def test_a_program_ends(face: str, tmp_path: Path) -> None:
 def test_one_that_nobody_forked_ends() -> None:
     """The same in an interpreter of its own."""
     with FaultServer(ENDLESS) as server:
-        given = f"account_id='a', api_token='t', base_url={server.url!r}"
-        assert run(f"from cf_gemma import Gemma\nitems = Gemma({given}).stream('hi')\nnext(items)") == []
+        settings = f"account_id='a', api_token='t', base_url={server.url!r}"
+        assert run(f"from cf_gemma import Gemma\nitems = Gemma({settings}).stream('hi')\nnext(items)") == []

@@ -40,8 +40,8 @@ def test_mutated_answers() -> None:
 @pytest.mark.parametrize("name", FOUND)
 def test_what_was_found(name: str) -> None:
     """What once came to something else comes to the right error, with what had arrived."""
-    given, kind, text = FOUND[name]
-    came_to, (_, partial) = given.outcome()
+    example, kind, text = FOUND[name]
+    came_to, (_, partial) = example.outcome()
     assert came_to == kind
     assert partial["choices"][0]["message"]["content"] == text
 
@@ -49,7 +49,7 @@ def test_what_was_found(name: str) -> None:
 @pytest.mark.parametrize("limit", ["LIMIT", "PATIENCE"])
 def test_a_hang_would_be_noticed(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The watch works: an input that works or waits for longer than its limit fails, whatever it would catch."""
-    given = fuzz.made(1, 0)
+    example = fuzz.made(1, 0)
     end = time.monotonic() + 5
     monkeypatch.setattr(fuzz, limit, 0.05)
 
@@ -60,7 +60,7 @@ def test_a_hang_would_be_noticed(limit: str, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(fuzz.Input, "outcome", stuck)
     with fuzz.watched(), pytest.raises(fuzz.Hang):
-        fuzz.check(given, twice=False)
+        fuzz.check(example, twice=False)
 
 
 def test_an_untyped_error_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

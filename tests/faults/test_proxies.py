@@ -29,7 +29,7 @@ def test_a_proxy_is_used(face: Face, stream: bool, monkeypatch: pytest.MonkeyPat
     with FaultServer(STREAM if stream else [GOOD]) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         face.begin(base_url="http://127.0.0.1:9")
-        assert face.ask(stream=stream, heard=[], max_tokens=5).text == "ab"
+        assert face.ask(stream=stream, pieces=[], max_tokens=5).text == "ab"
         assert proxy.requests[0].path.startswith("http://127.0.0.1:9/accounts/")
         face.close()
         assert proxy.wait_until_closed()
@@ -41,7 +41,7 @@ def test_a_proxy_sees_no_token(face: Face, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         face.begin(max_retries=0)
         with pytest.raises(ConnectionFailed):
-            face.ask(stream=False, heard=[])
+            face.ask(stream=False, pieces=[])
         assert [request.method for request in proxy.requests] == ["CONNECT"]
         assert TOKEN not in str(proxy.requests)
         face.close()
@@ -55,6 +55,6 @@ def test_a_proxy_that_can_not_be_used(face: Face, value: str, monkeypatch: pytes
         monkeypatch.setenv("ALL_PROXY", value)
         face.begin(base_url=server.url)
         with pytest.raises(ConfigurationError, match="ALL_PROXY") as caught:
-            face.ask(stream=False, heard=[])
+            face.ask(stream=False, pieces=[])
         assert CANARY not in str(caught.value)
         assert server.connections == 0

@@ -51,7 +51,7 @@ def _used(name: str, server: FaultServer) -> Iterator[Any]:
     yield face.kind(**SETTINGS, base_url=server.url)
     model = face.begin(base_url=server.url)
     yield model
-    assert face.ask(stream=False, heard=[], max_tokens=5).text == "ab"
+    assert face.ask(stream=False, pieces=[], max_tokens=5).text == "ab"
     yield model
     face.close()
 
@@ -98,7 +98,7 @@ def test_copies(name: str, how: str) -> None:
             assert CANARY not in repr(copied)
             face = FACES[name]()
             face.model = copied
-            assert face.ask(stream=False, heard=[], max_tokens=5).text == "ab"
+            assert face.ask(stream=False, pieces=[], max_tokens=5).text == "ab"
             face.close()
         assert len({request.headers["authorization"] for request in server.requests}) == 1
         assert len(server.requests) == 4

@@ -74,16 +74,16 @@ def test_wire(row: Row, face: Face, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def _ask(row: Row, face: Face) -> None:
-    heard: list[str] = []
+    pieces: list[str] = []
     options = {"max_tokens": 5} if row.json and not row.stream else {}
     if row.error is None:
-        said = face.ask(stream=row.stream, heard=heard, **options)
-        assert said == Said(row.text, row.reason, said.prompt_tokens, list(row.calls), row.invalid)
-        assert row.prompt_tokens in (None, said.prompt_tokens)
-        assert not row.stream or "".join(heard) == row.text
+        answer = face.ask(stream=row.stream, pieces=pieces, **options)
+        assert answer == Said(row.text, row.reason, answer.prompt_tokens, list(row.calls), row.invalid)
+        assert row.prompt_tokens in (None, answer.prompt_tokens)
+        assert not row.stream or "".join(pieces) == row.text
         return
-    with pytest.raises(row.error, match=row.told or None) as caught:
-        face.ask(stream=row.stream, heard=heard, **options)
+    with pytest.raises(row.error, match=row.message or None) as caught:
+        face.ask(stream=row.stream, pieces=pieces, **options)
     error = caught.value
     _assert_error(error, row.error)
     assert {name: getattr(error, name) for name in row.facts} == row.facts
@@ -91,7 +91,7 @@ def _ask(row: Row, face: Face) -> None:
         assert error.partial is not None
         assert (error.partial.text, error.partial.finish_reason) == (row.partial, None)
         assert error.partial.tool_calls == ()
-        assert not row.stream or "".join(heard) == row.partial
+        assert not row.stream or "".join(pieces) == row.partial
 
 
 # An adapter's coroutines belong to the very object that refuses a setting: once is enough there.
@@ -104,7 +104,7 @@ def test_refused(row: Refusal, name: str, caplog: pytest.LogCaptureFixture) -> N
     caplog.set_level(logging.DEBUG)
     face = FACES[name]()
     with FaultServer([GOOD]) as server:
-        with pytest.raises(row.error, match=row.told) as caught:
+        with pytest.raises(row.error, match=row.message) as caught:
             _refused(row, face, server)
         _assert_error(caught.value, row.error)
         if row.secret:
@@ -117,7 +117,7 @@ def test_refused(row: Refusal, name: str, caplog: pytest.LogCaptureFixture) -> N
 
 def _refused(row: Refusal, face: Face, server: FaultServer) -> None:
     face.begin(**{"base_url": server.url, **row.settings})
-    face.ask(stream=False, heard=[], prompt=row.prompt or PROMPT, **row.options)
+    face.ask(stream=False, pieces=[], prompt=row.prompt or PROMPT, **row.options)
 
 
 def _assert_error(error: e.GemmaError, kind: type[e.GemmaError]) -> None:
@@ -148,7 +148,7 @@ def test_redirects(status: int, face: Face, caplog: pytest.LogCaptureFixture) ->
     with FaultServer([GOOD]) as other, FaultServer([reply("moved", status, location=f"{other.url}/x")]) as server:
         face.begin(base_url=server.url)
         with pytest.raises(e.ApiError, match="never followed") as caught:
-            face.ask(stream=False, heard=[])
+            face.ask(stream=False, pieces=[])
         _assert_error(caught.value, e.ApiError)
         assert (caught.value.status, caught.value.attempts, len(server.requests)) == (status, 1, 1)
         assert other.connections == 0
@@ -190,7 +190,7 @@ def test_images_not_fetched(name: str, url: str) -> None:
     with FaultServer([GOOD]) as server:
         face.begin(base_url=server.url)
         with pytest.raises(e.InvalidRequest) as caught:
-            face.ask(stream=False, heard=[], prompt=prompt)
+            face.ask(stream=False, pieces=[], prompt=prompt)
         assert len(str(caught.value)) < 400
         face.close()
         assert server.connections == 0
@@ -203,7 +203,11 @@ def test_all_fifty_rows_stand_somewhere() -> None:
         for node in row.tests:
             path, _, name = node.partition("::")
             functions = ast.walk(ast.parse((TESTS / path).read_text("utf-8")))
-            names = {found.name for found in functions if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef)}
+            names = {
+                definition.name
+                for definition in functions
+                if isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef)
+            }
             assert name in names, f"row {row.number} names {node}"
 
 

@@ -53,6 +53,6 @@ def test_errors(connect: Callable[[Any], tuple[Any, Emulator]]) -> None:
 def test_models_and_token(connect: Callable[[Any], tuple[Any, Emulator]]) -> None:
     """The catalogue is searched, and the token verified."""
     client, emulator = connect("Hello!")
-    found = client.ai.models.list(account_id=emulator.account_id, search="gemma")
-    assert [model["name"] for model in found.result] == [MODEL]
+    page = client.ai.models.list(account_id=emulator.account_id, search="gemma")
+    assert [model["name"] for model in page.result] == [MODEL]
     assert client.user.tokens.verify().status == "active"

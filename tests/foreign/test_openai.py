@@ -65,8 +65,8 @@ def test_tools(connect: Callable[[Any], Any]) -> None:
     assert (final.finish_reason, final.message.tool_calls[0].function.name) == ("tool_calls", "get_weather")
     result: Any = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "sunny"}
     # Without the nulls that back-end V spells out: the schema refuses them on the way back.
-    said = message.to_dict(exclude_none=True)
-    answer = client.chat.completions.create(messages=[*HI, said, result], **options)
+    turn = message.to_dict(exclude_none=True)
+    answer = client.chat.completions.create(messages=[*HI, turn, result], **options)
     assert answer.choices[0].message.content == "Sunny."
 
 

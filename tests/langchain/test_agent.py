@@ -173,9 +173,9 @@ async def test_a_slip_goes_back_to_the_model(emulate: Emulate, streamed: bool) -
     assert state["messages"][-1].text == "Sunny, at noon."
     assert sorted(text for text in results if not text.startswith("weather was not run")) == ["Rom: noon", "Rom: sunny"]
     assert len(results) == 4
-    told = emulated.requests[1].json["messages"][-1]
-    assert told["tool_call_id"] == "x"
-    assert "weather was not run: the arguments are not a complete JSON object" in told["content"]
+    result = emulated.requests[1].json["messages"][-1]
+    assert result["tool_call_id"] == "x"
+    assert "weather was not run: the arguments are not a complete JSON object" in result["content"]
 
 
 async def test_a_cut_call_ends_the_run(emulate: Emulate) -> None:

@@ -50,8 +50,8 @@ def test_five_rounds_of_words_and_calls(emulate: Emulate) -> None:
             assert "<turn|>" not in turn
             assert prompt.count("<|tool_response>") == prompt.count("<tool_response|>")
             if revision not in ("gemma4_v2", "gemma4_v3"):
-                said = [f"Thought {number}.\nWords {number}.\n<channel|><|tool_call>" in turn for number in range(step)]
-                assert all(said)
+                seen = [f"Thought {number}.\nWords {number}.\n<channel|><|tool_call>" in turn for number in range(step)]
+                assert all(seen)
 
 
 @pytest.mark.parametrize("answer", ['{"sunny": true}', "It is sunny."])

@@ -103,16 +103,16 @@ def facts(message: AIMessage) -> dict[str, Any]:
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
 async def test_one_truth(emulate: Emulate, reply: Reply, tool_calls: str) -> None:
     """Invoked, streamed or as events, in v0 or v1, sync or async: the message is the same."""
-    told: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
     for output_version, wire_streaming in ((None, False), ("v1", "auto")):
         wire = {"output_version": output_version, "wire_streaming": wire_streaming}
         emulated = emulate([reply] * len(WAYS), tool_calls=tool_calls, **wire)
-        told += [facts(await way(emulated.model)) for way in WAYS]
-    assert told[0]["text"] == reply.text
-    assert told[0]["usage"]["output_tokens"] > 0
-    assert told[0]["metadata"]["model_name"] == "@cf/google/gemma-4-26b-a4b-it"
-    for way, one in zip([*WAYS, *WAYS], told, strict=True):
-        assert one == told[0], way.__name__
+        messages += [facts(await way(emulated.model)) for way in WAYS]
+    assert messages[0]["text"] == reply.text
+    assert messages[0]["usage"]["output_tokens"] > 0
+    assert messages[0]["metadata"]["model_name"] == "@cf/google/gemma-4-26b-a4b-it"
+    for way, one in zip([*WAYS, *WAYS], messages, strict=True):
+        assert one == messages[0], way.__name__
 
 
 async def test_cut_call_is_never_valid(emulate: Emulate) -> None:
@@ -180,18 +180,18 @@ async def test_refusal_of_the_service(emulate: Emulate, way: Callable[..., Await
 @pytest.mark.parametrize("way", ["invoke", "stream"])
 async def test_refusal_in_a_trace(emulate: Emulate, way: str) -> None:
     """Tracers are told the status, Cloudflare's code, and the id to quote to Cloudflare."""
-    told: list[dict[str, Any]] = []
+    metadata: list[dict[str, Any]] = []
 
     class Tracer(BaseCallbackHandler):
         def on_llm_error(self, error: BaseException, *, response: Any, **_: Any) -> None:
-            told.append(response.generations[0][0].message.response_metadata)
+            metadata.append(response.generations[0][0].message.response_metadata)
 
     model = emulate([Fault(429, 3040)]).model
     with pytest.raises(errors.CapacityExceeded) as caught:
         list(getattr(model, way)("Hi", {"callbacks": [Tracer()]}))
-    assert told[0]["status_code"] == 429
-    assert told[0]["body"]["code"] == 3040
-    assert told[0]["request_id"] == caught.value.request_id
+    assert metadata[0]["status_code"] == 429
+    assert metadata[0]["body"]["code"] == 3040
+    assert metadata[0]["request_id"] == caught.value.request_id
 
 
 async def test_retries(emulate: Emulate) -> None:

@@ -34,20 +34,20 @@ CUT = '{"path": "/home/an'
 
 def completion(*choices: Choice, **facts: Any) -> Completion:
     """A completion of these choices, with all that the service tells beside them."""
-    told = {
+    defaults = {
         "usage": USAGE,
         "id": "chatcmpl-1",
         "model": f"{MODEL}-external",
         "created": 1791402397,
         "headers": {"cf-ray": "ray-1", "cf-ai-req-id": "req-1"},
     }
-    return Completion(choices=choices, **{**told, **facts})
+    return Completion(choices=choices, **{**defaults, **facts})
 
 
-def merged(said: Sequence[Delta | Completion], **settings: Any) -> AIMessageChunk:
+def merged(items: Sequence[Delta | Completion], **settings: Any) -> AIMessageChunk:
     """The sum of a stream's chunks, as LangChain's users see it."""
     chunks = Chunks(MODEL, **settings)
-    first, *rest = [chunk.message for thing in said for chunk in chunks.of(thing)]
+    first, *rest = [chunk.message for thing in items for chunk in chunks.of(thing)]
     assert isinstance(first, AIMessageChunk)
     return add_ai_message_chunks(first, *[message for message in rest if isinstance(message, AIMessageChunk)])
 
@@ -163,17 +163,17 @@ def test_each_chunk_holds_one_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "fields"),
+    ("item", "fields"),
     [
         (TextDelta("Hi"), {"content": "Hi"}),
         (ReasoningDelta("Hm"), {"content": "", "additional_kwargs": {"reasoning_content": "Hm"}}),
     ],
 )
-def test_a_chunk_is_as_its_constructors_make_it(said: Delta, fields: dict[str, Any]) -> None:
+def test_a_chunk_is_as_its_constructors_make_it(item: Delta, fields: dict[str, Any]) -> None:
     """A copied chunk equals a constructed one in every field, and shares nothing that can be changed with another."""
     made = ChatGenerationChunk(message=AIMessageChunk(response_metadata={"model_provider": "cloudflare"}, **fields))
     chunks = Chunks(MODEL)
-    (one,), (other,) = list(chunks.of(said)), list(chunks.of(said))
+    (one,), (other,) = list(chunks.of(item)), list(chunks.of(item))
     assert alike(one, made)
     assert alike(one.message, made.message)
     assert dumpd(one.message) == dumpd(made.message)
@@ -283,10 +283,10 @@ def test_message_and_back() -> None:
     """A completion that was made into a message can be read from it again."""
     (generation,) = to_result(ANSWER, MODEL).generations
     assert isinstance(generation.message, AIMessage)
-    told = to_completion(generation.message)
+    read = to_completion(generation.message)
     for name in ("text", "reasoning", "tool_calls", "invalid_tool_calls", "finish_reason", "usage", "id", "created"):
-        assert getattr(told, name) == getattr(ANSWER, name), name
-    assert (told.headers, told.model, told.request_id) == (ANSWER.headers, MODEL, "req-1")
+        assert getattr(read, name) == getattr(ANSWER, name), name
+    assert (read.headers, read.model, read.request_id) == (ANSWER.headers, MODEL, "req-1")
     assert to_completion(AIMessage("Hi")) == Completion(choices=(Choice(text="Hi"),))
 
 
@@ -337,8 +337,8 @@ def test_suffix_is_short(arguments: str, suffix: str) -> None:
 
 def test_an_answer_plus_an_answer() -> None:
     """The chunks of two answers can be added up, as a RunnableLambda does with all that it yields; nothing is lost."""
-    told = completion(Choice(text="A", finish_reason="stop", logprobs={"content": [{"token": "A", "logprob": -0.5}]}))
-    costs = [replace(told, usage=Usage(1, 2, 3, neurons=neurons), extra={"load": neurons}) for neurons in (0.25, 0.5)]
+    whole = completion(Choice(text="A", finish_reason="stop", logprobs={"content": [{"token": "A", "logprob": -0.5}]}))
+    costs = [replace(whole, usage=Usage(1, 2, 3, neurons=neurons), extra={"load": neurons}) for neurons in (0.25, 0.5)]
     first, second = (merged([TextDelta("A"), one]) for one in costs)
     both = first + second
     assert both.text == "AA"
@@ -347,4 +347,4 @@ def test_an_answer_plus_an_answer() -> None:
     assert both.response_metadata["token_usage"]["neurons"] == [0.25, 0.5]
     assert to_completion(both).usage.neurons == 0.75
     assert cost_of(both) == pytest.approx(0.75 * 0.011 / 1_000)
-    assert cost_of(to_message(costs[0], told.choices[0], "m")) == pytest.approx(0.25 * 0.011 / 1_000)
+    assert cost_of(to_message(costs[0], whole.choices[0], "m")) == pytest.approx(0.25 * 0.011 / 1_000)

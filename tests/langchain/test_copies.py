@@ -109,21 +109,21 @@ async def test_secret_of_a_call(emulate: Emulate, name: str) -> None:
 
     emulated = emulate(["Hi!"], cache=InMemoryCache())
     model, config = emulated.model, {"callbacks": [Tracer()]}
-    given: dict[str, Any] = {"extra_headers": {name: CANARY}}
+    options: dict[str, Any] = {"extra_headers": {name: CANARY}}
     ways = [
-        lambda: model.invoke("Hi", config, **given),
-        lambda: list(model.stream("Hi", config, **given)),
-        lambda: model.bind(**given),
-        lambda: model.bind_tools([], **given),
-        lambda: model.bind().bind(**given).invoke("Hi", config),
-        lambda: model.batch_queue(["Hi"], **given),
+        lambda: model.invoke("Hi", config, **options),
+        lambda: list(model.stream("Hi", config, **options)),
+        lambda: model.bind(**options),
+        lambda: model.bind_tools([], **options),
+        lambda: model.bind().bind(**options).invoke("Hi", config),
+        lambda: model.batch_queue(["Hi"], **options),
     ]
     for way in ways:
         with pytest.raises(ModelInvalidRequestError, match=f"{name}.*default_headers") as caught:
             way()
         assert CANARY not in str(caught.value)
     with pytest.raises(ModelInvalidRequestError):
-        await model.ainvoke("Hi", config, **given)
+        await model.ainvoke("Hi", config, **options)
     assert not seen
     assert not emulated.requests
 

@@ -47,11 +47,11 @@ DELTAS: list[Delta] = [
 ]
 
 
-def events_of(said: Sequence[Delta | Completion], **settings: Any) -> list[dict[str, Any]]:
+def events_of(items: Sequence[Delta | Completion], **settings: Any) -> list[dict[str, Any]]:
     """All events of a stream."""
     events = Events("lc_run--1", "gemma", **settings)
-    told = [event for thing in said for event in events.of(thing)]
-    return [dict(event) for event in (*told, *events.end())]
+    parts = [event for thing in items for event in events.of(thing)]
+    return [dict(event) for event in (*parts, *events.end())]
 
 
 def output(events: list[dict[str, Any]]) -> Any:
@@ -155,11 +155,11 @@ def test_one_choice_is_shown() -> None:
 @pytest.mark.parametrize("way", ["stream_events", "astream_events"])
 async def test_tracers_see_the_text(emulate: Emulate, way: str) -> None:
     """Callbacks are told each piece of the text as it comes: tracers take the time to the first token from that."""
-    told: list[str] = []
+    tokens: list[str] = []
 
     class Tracer(BaseCallbackHandler):
         def on_llm_new_token(self, token: str, **_: Any) -> None:
-            told.append(token)
+            tokens.append(token)
 
     emulated = emulate([Reply("Rome is sunny.", reasoning="Hm.")])
     if way == "stream_events":
@@ -167,15 +167,15 @@ async def test_tracers_see_the_text(emulate: Emulate, way: str) -> None:
     else:
         stream = await emulated.model.astream_events("Hi", {"callbacks": [Tracer()]}, version="v3")
         assert [event async for event in stream]
-    assert len(told) > 1
-    assert "".join(told) == "Rome is sunny."
+    assert len(tokens) > 1
+    assert "".join(tokens) == "Rome is sunny."
 
 
 def test_fenced_json() -> None:
     """A JSON answer in a Markdown fence is freed of it here, too."""
     end = Completion(choices=(Choice(text='```json\n{"a": 1}\n```', finish_reason="stop"),))
-    said = [TextDelta("```json\n"), TextDelta('{"a": 1}'), TextDelta("\n```"), end]
-    assert output(events_of(said, unfenced=True)).text == '{"a": 1}'
+    items = [TextDelta("```json\n"), TextDelta('{"a": 1}'), TextDelta("\n```"), end]
+    assert output(events_of(items, unfenced=True)).text == '{"a": 1}'
 
 
 @pytest.mark.parametrize("tool_calls", ["whole", "fragments", "finaliser", "position"])

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("bare_environment")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"account_id": None}, "account_id.*CLOUDFLARE_ACCOUNT_ID"),
         ({"api_token": None}, "api_token.*CLOUDFLARE_API_TOKEN"),
@@ -51,9 +51,9 @@ pytestmark = pytest.mark.usefixtures("bare_environment")
     ],
     ids=repr,
 )
-def test_bad_argument(arguments: dict[str, Any], told: str) -> None:
+def test_bad_argument(arguments: dict[str, Any], message: str) -> None:
     """A bad argument is refused when the model is made: the error names it and the remedy, and shows no secret."""
-    with pytest.raises((ConfigurationError, InvalidRequest), match=rf"(?s){told}") as caught:
+    with pytest.raises((ConfigurationError, InvalidRequest), match=rf"(?s){message}") as caught:
         gemma(**arguments)
     assert CANARY not in str(caught.value)
 
@@ -320,7 +320,7 @@ async def called(model: Any, method: str, **options: Any) -> str:
     """The text of one call by this method."""
     if method == "astream":
         return "".join([chunk.text async for chunk in model.astream("Hi", **options)])
-    found = getattr(model, method)("Hi", **options)
+    result = getattr(model, method)("Hi", **options)
     if method == "stream":
-        return "".join(chunk.text for chunk in found)
-    return str((await found if method == "ainvoke" else found).text)
+        return "".join(chunk.text for chunk in result)
+    return str((await result if method == "ainvoke" else result).text)

@@ -44,13 +44,13 @@ class Odd(NamedTuple):
 
     def reply(self) -> dict[str, Any]:
         """The answer as one `chat.completion`."""
-        return said({"index": 0, "message": {"tool_calls": self.pieces}, "finish_reason": "tool_calls"})
+        return body({"index": 0, "message": {"tool_calls": self.pieces}, "finish_reason": "tool_calls"})
 
     def chunks(self) -> Iterator[dict[str, Any]]:
         """The answer as the chunks of a stream."""
         for piece in self.pieces:
-            yield said({"index": 0, "delta": {"tool_calls": [piece]}, "finish_reason": None})
-        yield said({"index": 0, "delta": {}, "finish_reason": "tool_calls"})
+            yield body({"index": 0, "delta": {"tool_calls": [piece]}, "finish_reason": None})
+        yield body({"index": 0, "delta": {}, "finish_reason": "tool_calls"})
 
 
 class Two:
@@ -59,17 +59,17 @@ class Two:
     def reply(self) -> dict[str, Any]:
         """The answer as one `chat.completion`."""
         texts = enumerate(("Rome", "Paris"))
-        return said(*({"index": i, "message": {"content": text}, "finish_reason": "stop"} for i, text in texts))
+        return body(*({"index": i, "message": {"content": text}, "finish_reason": "stop"} for i, text in texts))
 
     def chunks(self) -> Iterator[dict[str, Any]]:
         """The answer as the chunks of a stream."""
         for index, text in ((1, "Pa"), (0, "Ro"), (1, "ris"), (0, "me")):
-            yield said({"index": index, "delta": {"content": text}, "finish_reason": None})
+            yield body({"index": index, "delta": {"content": text}, "finish_reason": None})
         for index in range(2):
-            yield said({"index": index, "delta": {}, "finish_reason": "stop"})
+            yield body({"index": index, "delta": {}, "finish_reason": "stop"})
 
 
-def said(*choices: dict[str, Any]) -> dict[str, Any]:
+def body(*choices: dict[str, Any]) -> dict[str, Any]:
     """A chunk, or a whole answer, with these choices."""
     return {"id": "a", "created": 1, "model": "m", "choices": list(choices)}
 
@@ -155,9 +155,9 @@ def test_one_truth(ways: Ways, answer: Written) -> None:
     if answer.finish_reason == "stop" and reasoning.strip() and not text.strip() and not answer.calls:
         text += reasoning  # an answer is never an empty success
     assert (first["text"], first["reasoning"] or "") == (text, reasoning)
-    told = [(call["id"], call["name"], call["args"]) for call in first["tool_calls"]]
+    calls = [(call["id"], call["name"], call["args"]) for call in first["tool_calls"]]
     cut = answer.calls[-1:] if answer.finish_reason in ("length", "content_filter") else []
-    assert told == [(c.id, c.name, json.loads(c.arguments)) for c in answer.calls if c not in cut]
+    assert calls == [(c.id, c.name, json.loads(c.arguments)) for c in answer.calls if c not in cut]
     assert first["invalid"] == [(call.id, call.name) for call in cut]
     assert first["metadata"]["finish_reason"] == answer.finish_reason
     for other in others:
@@ -189,20 +189,20 @@ ODD = {
 def test_odd_calls(ways: Ways, pieces: list[Any], calls: list[Any], invalid: list[Any]) -> None:
     """Calls that come in an odd manner are the same, and in the same order, in every way; none is lost or made up."""
     for message in ways.all(Odd(pieces)):
-        told = facts(message)
-        assert [(call["id"], call["args"]) for call in told["tool_calls"]] == calls
-        assert told["invalid"] == invalid
+        result = facts(message)
+        assert [(call["id"], call["args"]) for call in result["tool_calls"]] == calls
+        assert result["invalid"] == invalid
         assert len(message.content_blocks) == len(calls) + len(invalid)
 
 
 def test_one_of_two_choices(ways: Ways) -> None:
     """Of two choices the first is the message, in every way, and the other's text doesn't reach a tracer."""
-    told: list[str] = []
+    tokens: list[str] = []
 
     class Tracer(BaseCallbackHandler):
         def on_llm_new_token(self, token: str, **_: Any) -> None:
-            told.append(str(token))  # LangChain's own tracers are given the content, which may be a list.
+            tokens.append(str(token))  # LangChain's own tracers are given the content, which may be a list.
 
     for message in ways.all(Two(), extra_body={"n": 2}, callbacks=[Tracer()]):
         assert message.text == "Rome"
-    assert ("".join(told).count("Ro"), "".join(told).count("Pa")) == (6, 0)
+    assert ("".join(tokens).count("Ro"), "".join(tokens).count("Pa")) == (6, 0)

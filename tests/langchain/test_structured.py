@@ -88,10 +88,10 @@ async def test_whole_and_streamed(emulate: Emulate, schema: Any, method: Any) ->
     """Every method gives an object of the schema, a class's own or else a dict; streams end with the same object."""
     emulated = emulate([named(schema, method)] * 4)
     structured = emulated.model.with_structured_output(schema, method=method)
-    told = [structured.invoke("A joke!"), await structured.ainvoke("A joke!")]
-    told += [list(structured.stream("A joke!"))[-1], [part async for part in structured.astream("A joke!")][-1]]
+    jokes = [structured.invoke("A joke!"), await structured.ainvoke("A joke!")]
+    jokes += [list(structured.stream("A joke!"))[-1], [part async for part in structured.astream("A joke!")][-1]]
     expected = schema if isinstance(schema, type) and issubclass(schema, BaseModel | BaseModelV1) else dict
-    for joke in told:
+    for joke in jokes:
         assert isinstance(joke, expected)
         assert as_dict(joke) == JOKE
 

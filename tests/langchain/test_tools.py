@@ -56,7 +56,7 @@ def bound(**arguments: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "tool",
     [
         add,
         plain,
@@ -69,9 +69,9 @@ def bound(**arguments: Any) -> dict[str, Any]:
     ],
     ids=["tool", "function", "pydantic", "typeddict", "chat completions", "bare function", "JSON schema", "Anthropic"],
 )
-def test_forms_of_a_tool(given: Any) -> None:
+def test_forms_of_a_tool(tool: Any) -> None:
     """Every form of a tool becomes the same chat-completions tool."""
-    (formed,) = bound(tools=[given])["tools"]
+    (formed,) = bound(tools=[tool])["tools"]
     assert formed["type"] == "function"
     assert formed["function"]["description"] == "Adds."
     assert formed["function"]["parameters"]["properties"]["a"]["type"] == "integer"

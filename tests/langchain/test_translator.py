@@ -72,8 +72,8 @@ def test_chunks_have_indices_of_their_own() -> None:
 @pytest.mark.parametrize("output_version", ["v0", "v1"])
 async def test_checkpoint(emulate: Emulate, tmp_path: Path, output_version: str) -> None:
     """A message from a checkpoint has its reasoning, text and calls even where this package was never imported."""
-    said = Reply("Sure.", reasoning="Hm.", tool_calls=[ToolCallSpec("add", {"a": 1}, id="call_1")])
-    model, emulator = emulate([said] * 3, output_version=output_version)
+    reply = Reply("Sure.", reasoning="Hm.", tool_calls=[ToolCallSpec("add", {"a": 1}, id="call_1")])
+    model, emulator = emulate([reply] * 3, output_version=output_version)
     first, *rest = model.stream("Hi")
     messages = [model.invoke("Hi"), first + rest, model.stream_events("Hi", version="v3").output]
     kind, data = JsonPlusSerializer().dumps_typed(messages)

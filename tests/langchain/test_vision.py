@@ -124,17 +124,17 @@ async def test_image_on_the_web(way: str) -> None:
             )
             asked = [HumanMessage([{"type": "image", "url": "https://93.184.215.14/grey.png"}])]
             if way.endswith("invoke"):
-                told = (await model.ainvoke(asked) if way == "ainvoke" else model.invoke(asked)).text
+                text = (await model.ainvoke(asked) if way == "ainvoke" else model.invoke(asked)).text
             elif way == "stream":
-                told = "".join(chunk.text for chunk in model.stream(asked))
+                text = "".join(chunk.text for chunk in model.stream(asked))
             else:
-                told = "".join([chunk.text async for chunk in model.astream(asked)])
-    assert told == "Grey."
+                text = "".join([chunk.text async for chunk in model.astream(asked)])
+    assert text == "Grey."
     assert sent[0]["messages"] == [{"role": "user", "content": [SENT]}]
 
 
 @pytest.mark.parametrize(
-    ("image", "told"),
+    ("image", "message"),
     [
         ({"type": "image", "url": "https://example.com/cat.png"}, "URL"),
         ({"type": "image_url", "image_url": "http://127.0.0.1/cat.png"}, "URL"),
@@ -145,9 +145,9 @@ async def test_image_on_the_web(way: str) -> None:
     ],
     ids=["address", "short address", "too small", "no image", "pdf", "audio"],
 )
-async def test_refused(emulate: Emulate, image: dict[str, Any], told: str) -> None:
+async def test_refused(emulate: Emulate, image: dict[str, Any], message: str) -> None:
     """What the service doesn't take is refused before anything is sent, with the reason."""
     emulated = emulate(["Grey."])
-    with pytest.raises(UnsupportedContent, match=told):
+    with pytest.raises(UnsupportedContent, match=message):
         emulated.model.invoke([HumanMessage([image])])
     assert emulated.requests == []

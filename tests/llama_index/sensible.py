@@ -71,7 +71,7 @@ class Reading:
 
     def choice(self, listed: str) -> int:
         """The number of what fits the question best; `listed` finds number and text."""
-        return int(max(re.findall(listed, self.text), key=lambda found: self.fit(found[1]))[0])
+        return int(max(re.findall(listed, self.text), key=lambda match: self.fit(match[1]))[0])
 
     def last_of(self, sign: str) -> Any:
         """What the sign's groups find in the text, the last time: before it stand the prompt's own examples."""
@@ -209,8 +209,8 @@ def _triplets(reading: Reading) -> str:
 
 
 def _typed_triplets(reading: Reading) -> str:
-    told = {"head_type": "BODY", "relation": "CAUSES", "tail_type": "EVENT"}
-    return json.dumps([{"head": cause, "tail": event, **told} for event, cause in reading.caused])
+    kinds = {"head_type": "BODY", "relation": "CAUSES", "tail_type": "EVENT"}
+    return json.dumps([{"head": cause, "tail": event, **kinds} for event, cause in reading.caused])
 
 
 def _ranking(reading: Reading) -> str:

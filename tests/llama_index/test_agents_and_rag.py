@@ -240,8 +240,8 @@ async def test_five_rounds_of_words_and_calls(gemma: Connect) -> None:
             turn = prompt[prompt.rindex("<|turn>model\n") :]
             assert "<turn|>" not in turn
             if revision not in ("gemma4_v2", "gemma4_v3"):
-                said = [f"Words {number}.\n<channel|><|tool_call>" in turn for number in range(step)]
-                assert all(said)
+                seen = [f"Words {number}.\n<channel|><|tool_call>" in turn for number in range(step)]
+                assert all(seen)
 
 
 def now() -> str:
@@ -265,9 +265,9 @@ async def test_a_slip_goes_back_to_the_model(gemma: Connect, streaming: bool, wo
     _, results, output = await streamed((AgentWorkflow([agent]) if workflow else agent).run("2 + 3?"))
     assert str(output) == "5."
     assert [str(result.tool_output) for result in results if not result.tool_output.is_error] == ["Sunny in Rome.", "5"]
-    told = {turn["tool_call_id"]: turn["content"] for turn in emulator.requests[1].json["messages"][2:]}
-    assert told["y"] == "Sunny in Rome."
-    assert "add was not run: the arguments are not a complete JSON object" in told["x"]
+    contents = {turn["tool_call_id"]: turn["content"] for turn in emulator.requests[1].json["messages"][2:]}
+    assert contents["y"] == "Sunny in Rome."
+    assert "add was not run: the arguments are not a complete JSON object" in contents["x"]
     (call, _) = sorted(emulator.requests[1].json["messages"][1]["tool_calls"], key=lambda call: call["id"])
     assert json.loads(call["function"]["arguments"]) == {"invalid": '{"a": 2, "b"'}
 

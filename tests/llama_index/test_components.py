@@ -131,9 +131,9 @@ def node() -> TextNode:
     return TextNode(text=FACT, metadata={"topic": "tides"}, relationships=source)
 
 
-def texts(found: list[NodeWithScore]) -> list[str]:
+def texts(nodes: list[NodeWithScore]) -> list[str]:
     """What the nodes say, as they are ranked."""
-    return [scored.node.get_content() for scored in found]
+    return [scored.node.get_content() for scored in nodes]
 
 
 def one(key: str) -> Callable[[list[dict[str, Any]]], str]:
@@ -143,13 +143,13 @@ def one(key: str) -> Callable[[list[dict[str, Any]]], str]:
 
 def triplets(read: list[TextNode]) -> list[tuple[str, str, str]]:
     """Reads the paths that an extractor left in the only node."""
-    named = {found.id: found.name for found in read[0].metadata[KG_NODES_KEY]}
+    named = {entity.id: entity.name for entity in read[0].metadata[KG_NODES_KEY]}
     return [(named[path.source_id], path.label, named[path.target_id]) for path in read[0].metadata[KG_RELATIONS_KEY]]
 
 
-def extractor(kind: Any, key: str, found: str, **options: Any) -> Case:
+def extractor(kind: Any, key: str, result: str, **options: Any) -> Case:
     """A metadata extractor."""
-    return Case(lambda llm: kind(llm=llm, **options), "extract", {"nodes": [node()]}, found, one(key))
+    return Case(lambda llm: kind(llm=llm, **options), "extract", {"nodes": [node()]}, result, one(key))
 
 
 def document_context(llm: CloudflareGemma) -> DocumentContextExtractor:
@@ -161,8 +161,8 @@ def document_context(llm: CloudflareGemma) -> DocumentContextExtractor:
 
 def paths(kind: Any, label: str, **options: Any) -> Case:
     """A property-graph extractor."""
-    found = [("Moon", label, "Tides")]
-    return Case(lambda llm: kind(llm=llm, **options), "__call__", {"nodes": [node()]}, found, triplets)
+    result = [("Moon", label, "Tides")]
+    return Case(lambda llm: kind(llm=llm, **options), "__call__", {"nodes": [node()]}, result, triplets)
 
 
 def selector(kind: Any) -> Case:
@@ -174,7 +174,7 @@ def selector(kind: Any) -> Case:
 
 def reranker(kind: Any) -> Case:
     """A reranker, given the node that fits last."""
-    asked = {"nodes": [NodeWithScore(node=found) for found in NODES], "query_str": QUESTION}
+    asked = {"nodes": [NodeWithScore(node=one) for one in NODES], "query_str": QUESTION}
     return Case(lambda llm: kind(llm=llm, top_n=1), "postprocess_nodes", asked, [FACT], texts)
 
 
@@ -252,8 +252,8 @@ COMPONENTS = {
     "router-retriever": Case(
         lambda llm: RouterRetriever.from_defaults(
             [
-                RetrieverTool.from_defaults(SummaryIndex([found]).as_retriever(), description=found.text, name=topic)
-                for topic, found in zip(FACTS, reversed(NODES), strict=True)
+                RetrieverTool.from_defaults(SummaryIndex([leaf]).as_retriever(), description=leaf.text, name=topic)
+                for topic, leaf in zip(FACTS, reversed(NODES), strict=True)
             ],
             llm=llm,
         ),

@@ -34,7 +34,7 @@ class Limit(NamedTuple):
 
     tried: Callable[[CloudflareGemma], Any]
     error: type[Exception]
-    told: str
+    message: str
     link: str
     marks: tuple[pytest.MarkDecorator, ...] = ()
 
@@ -101,7 +101,7 @@ LIMITS = {
 def test_what_core_refuses(sensible_llm: CloudflareGemma, name: str) -> None:
     """It raises, before or whatever the model answers."""
     limit = LIMITS[name]
-    with pytest.raises(limit.error, match=limit.told):
+    with pytest.raises(limit.error, match=limit.message):
         limit.tried(sensible_llm)
 
 
@@ -138,8 +138,8 @@ def test_an_asynchronous_program_forgets_the_system_prompt(emulate: Emulate, con
     llm = connect(emulator, system_prompt="Be brief.")
     program = FunctionCallingProgram.from_defaults(Cause, llm=llm, prompt_template_str=QUESTION)
     call(program, "__call__")
-    said = [message["role"] for message in emulator.requests[0].json["messages"]]
-    assert said == (["user"] if "async" in call.__name__ else ["system", "user"])
+    roles = [message["role"] for message in emulator.requests[0].json["messages"]]
+    assert roles == (["user"] if "async" in call.__name__ else ["system", "user"])
 
 
 @pytest.mark.parametrize(

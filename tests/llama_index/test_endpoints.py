@@ -147,8 +147,8 @@ def test_thinking_is_always_said(model: Connect, thinking: bool) -> None:
     llm, emulator = model(["Hi"] * 3, thinking=thinking)
     llm.complete("a")
     llm.complete("a", thinking=not thinking)
-    said = [request.json["chat_template_kwargs"]["enable_thinking"] for request in emulator.requests]
-    assert said == [thinking, not thinking]
+    modes = [request.json["chat_template_kwargs"]["enable_thinking"] for request in emulator.requests]
+    assert modes == [thinking, not thinking]
 
 
 def test_the_system_prompt(model: Connect, call: Call) -> None:
@@ -158,8 +158,8 @@ def test_the_system_prompt(model: Connect, call: Call) -> None:
     call(llm, "predict", PromptTemplate("a"))
     call(llm, "chat", HELLO)
     call(llm, "complete", "a", formatted=True)
-    said = [[message["role"] for message in request.json["messages"]] for request in emulator.requests]
-    assert said == [["system", "user"], ["system", "user"], ["user"], ["user"]]
+    roles = [[message["role"] for message in request.json["messages"]] for request in emulator.requests]
+    assert roles == [["system", "user"], ["system", "user"], ["user"], ["user"]]
 
 
 def test_completion_to_prompt(model: Connect, call: Call) -> None:

@@ -6,6 +6,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from llama_index_cf_gemma import CloudflareGemma
 
 ROOT = Path(__file__).parents[2]
@@ -20,12 +22,6 @@ sys.meta_path.insert(0, Blocked())
 import llama_index_cf_gemma
 """
 
-LOADED = """
-import sys
-import llama_index_cf_gemma
-print([name for name in ("openai", "langchain_core", "starlette", "xllamacpp", "typer") if name in sys.modules])
-"""
-
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
     """Python, told to run this."""
@@ -38,23 +34,31 @@ def test_without_llama_index() -> None:
     assert last == 'ImportError: llama_index_cf_gemma needs LlamaIndex: pip install "cf-gemma[llama-index]"'
 
 
-def test_nothing_heavy_comes_along() -> None:
-    """Neither another SDK nor the emulator's or the command line's packages."""
-    done = run(LOADED)
-    assert (done.stdout.strip(), done.stderr) == ("[]", "")
-
-
-NAMESPACES = """
+PROGRAM = """
+import sys
 from llama_index.llms.cloudflare_gemma import CloudflareGemma
+print([name for name in ("openai", "langchain_core", "starlette", "xllamacpp", "typer") if name in sys.modules])
 import llama_index, llama_index.llms, llama_index.core, llama_index.retrievers.bm25
 print(llama_index.__file__, llama_index.llms.__file__, CloudflareGemma.__module__)
 """
 
 
-def test_the_place_of_llama_index_s_own_integrations() -> None:
+@pytest.fixture(scope="module")
+def printed() -> list[str]:
+    """What a program prints that imports all of it."""
+    done = run(PROGRAM)
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_nothing_heavy_comes_along(printed: list[str]) -> None:
+    """Neither another SDK nor the emulator's or the command line's packages."""
+    assert printed[0] == "[]"
+
+
+def test_the_place_of_llama_index_s_own_integrations(printed: list[str]) -> None:
     """`llama_index.llms` stays a namespace: what other wheels put into it is found beside ours."""
-    done = run(NAMESPACES)
-    assert (done.stdout.split(), done.stderr) == (["None", "None", "llama_index_cf_gemma.llm"], "")
+    assert printed[1:] == ["None None llama_index_cf_gemma.llm"]
     assert [str(path.relative_to(ROOT)) for path in (ROOT / "llama_index").rglob("*.py")] == [
         "llama_index/llms/cloudflare_gemma/__init__.py"
     ]

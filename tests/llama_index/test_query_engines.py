@@ -61,7 +61,7 @@ from .test_messages import PNG
 Make = Callable[..., Any]
 """Takes the model, and `streaming`; gives the engine."""
 
-NODES = [TextNode(text=said, metadata={"topic": topic}) for topic, said in FACTS.items()][::-1]
+NODES = [TextNode(text=fact, metadata={"topic": topic}) for topic, fact in FACTS.items()][::-1]
 """The one that answers the question comes last."""
 PICTURE = ImageNode(image=base64.b64encode(PNG).decode(), image_mimetype="image/png")
 DATABASE = create_engine("sqlite://", poolclass=StaticPool)
@@ -137,7 +137,7 @@ def _table() -> Iterator[None]:
     """The table that `over_sql` asks."""
     with DATABASE.begin() as connection:
         connection.execute(text("CREATE TABLE facts (text VARCHAR)"))
-        connection.execute(text("INSERT INTO facts VALUES (:said)"), [{"said": said} for said in FACTS.values()])
+        connection.execute(text("INSERT INTO facts VALUES (:said)"), [{"said": fact} for fact in FACTS.values()])
     yield
     DATABASE.dispose()
 
@@ -162,7 +162,7 @@ def over_pictures(**options: Any) -> Make:
 def over_summaries(llm: CloudflareGemma, **more: Any) -> Any:
     """An engine over an index that keeps a summary of each document."""
     index = DocumentSummaryIndex.from_documents(
-        [Document(text=said) for said in FACTS.values()],
+        [Document(text=fact) for fact in FACTS.values()],
         llm=llm,
         embed_model=MockEmbedding(8),
         response_synthesizer=get_response_synthesizer(llm=llm, response_mode=ResponseMode.TREE_SUMMARIZE),

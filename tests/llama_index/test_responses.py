@@ -236,11 +236,11 @@ def test_deltas_add_up(script: list[tuple[str, str]]) -> None:
     steps = streamed(pieces)
     assert len(steps) == len(pieces)
     for count, step in enumerate(steps, 1):
-        said = pieces[:count]
-        text = "".join(piece.text for piece in said if isinstance(piece, TextDelta))
+        arrived = pieces[:count]
+        text = "".join(piece.text for piece in arrived if isinstance(piece, TextDelta))
         assert (step.message.content or "") == text
         assert "".join(part.delta for part in steps[:count]) == text
-        thought = "".join(piece.text for piece in said if isinstance(piece, ReasoningDelta))
+        thought = "".join(piece.text for piece in arrived if isinstance(piece, ReasoningDelta))
         assert "".join(part.additional_kwargs.get("thinking_delta", "") for part in steps[:count]) == thought
         blocks = step.message.blocks
         assert "".join(block.content for block in blocks if isinstance(block, ThinkingBlock)) == thought

@@ -279,8 +279,8 @@ def web(request: httpx.Request) -> httpx.Response:
     """The service, and the host of a picture."""
     if request.method == "GET":
         return httpx.Response(200, content=PNG)
-    said = request.content.decode().count(PNG_URL)
-    choices = [{"index": 0, "message": {"content": f"{said} picture"}, "finish_reason": "stop"}]
+    count = request.content.decode().count(PNG_URL)
+    choices = [{"index": 0, "message": {"content": f"{count} picture"}, "finish_reason": "stop"}]
     return httpx.Response(200, json={"result": {"choices": choices}, "success": True})
 
 

@@ -46,7 +46,7 @@ class Dog(BaseModel):
 REX = '{"name": "Rex", "age": 3, "toys": [{"name": "Bo", "kind": "bone"}], "nick": null}'
 
 
-def said(text: str, **choice: object) -> ChatResponse:
+def response(text: str, **choice: object) -> ChatResponse:
     """The response to a whole answer."""
     choice.setdefault("finish_reason", "stop")
     return chat_response(Completion((Choice(text=text, **choice),)))
@@ -76,7 +76,7 @@ def stream_of(text: str, sizes: random.Random) -> Iterator[ChatResponse]:
 )
 def test_json_in_its_wrappings(text: str) -> None:
     """The object is read whether or not the model wrapped it in a fence or in courtesies."""
-    assert StructuredAnswer(Dog).result(said(text)) == Dog(
+    assert StructuredAnswer(Dog).result(response(text)) == Dog(
         name="Rex", age=3, toys=[Toy(name="Bo", kind="bone")], nick=None
     )
 
@@ -84,14 +84,14 @@ def test_json_in_its_wrappings(text: str) -> None:
 def test_tool_arguments_are_read_first() -> None:
     """When the model called the tool, its arguments are the object."""
     call = ToolCall("c", "Dog", REX, json.loads(REX))
-    assert StructuredAnswer(Dog).result(said("Calling.", calls=(call,))).name == "Rex"
+    assert StructuredAnswer(Dog).result(response("Calling.", calls=(call,))).name == "Rex"
 
 
 @pytest.mark.parametrize("text", ["", "I can't.", "{}", '{"name": "Rex"}', '{"name": "Rex", "age": 300}'])
 def test_what_is_no_dog(text: str) -> None:
     """Not JSON, a missing field, a validator that says no: a typed error that is a ValueError, with the answer."""
     with pytest.raises(InvalidOutput, match="the answer is not a Dog") as caught:
-        StructuredAnswer(Dog).result(said(text))
+        StructuredAnswer(Dog).result(response(text))
     assert isinstance(caught.value, ValueError)
     assert caught.value.partial.text == text
 
@@ -99,25 +99,25 @@ def test_what_is_no_dog(text: str) -> None:
 def test_a_cut_answer_says_so() -> None:
     """The limit that was hit is named, not a JSON error."""
     with pytest.raises(InvalidOutput, match=r"the Dog was cut off by max_tokens.*raise max_tokens"):
-        StructuredAnswer(Dog).result(said(REX[:30], finish_reason="length"))
+        StructuredAnswer(Dog).result(response(REX[:30], finish_reason="length"))
 
 
 def test_a_cut_tool_call_says_so() -> None:
     """The same where the object was to come as a tool call."""
     cut = InvalidToolCall("c", "Dog", REX[:30], "cut off")
     with pytest.raises(InvalidOutput, match="the Dog was cut off by max_tokens"):
-        StructuredAnswer(Dog).result(said("", calls=(cut,), finish_reason="length"))
+        StructuredAnswer(Dog).result(response("", calls=(cut,), finish_reason="length"))
 
 
 def test_a_budget_eaten_by_thinking() -> None:
     """Thinking that left nothing is named as what it is."""
     with pytest.raises(ReasoningBudgetExceeded):
-        StructuredAnswer(Dog).result(said("", reasoning="hm", finish_reason="length"))
+        StructuredAnswer(Dog).result(response("", reasoning="hm", finish_reason="length"))
 
 
 def test_a_whole_object_at_the_limit() -> None:
     """An object that is whole is returned even if the model went on until the limit."""
-    assert StructuredAnswer(Dog).result(said(REX + "   \n\n", finish_reason="length")).name == "Rex"
+    assert StructuredAnswer(Dog).result(response(REX + "   \n\n", finish_reason="length")).name == "Rex"
 
 
 @given(st.randoms(use_true_random=False))
@@ -175,7 +175,7 @@ def test_partial_objects_go_by_field_names() -> None:
     class Aliased(BaseModel):
         first_name: Annotated[str, Field(alias="firstName")]
 
-    partial = StructuredAnswer(Aliased).partial(said('{"firstName": "Re'))
+    partial = StructuredAnswer(Aliased).partial(response('{"firstName": "Re'))
     assert partial.first_name == "Re"
 
 
@@ -186,15 +186,15 @@ def test_a_root_model() -> None:
         pass
 
     answer = StructuredAnswer(Names)
-    assert answer.partial(said('["Rex", "B')) is None
-    assert answer.result(said('["Rex", "Bo"]')) == Names(["Rex", "Bo"])
+    assert answer.partial(response('["Rex", "B')) is None
+    assert answer.result(response('["Rex", "Bo"]')) == Names(["Rex", "Bo"])
     assert answer_format(Names)["json_schema"]["schema"]["type"] == "array"
 
 
 @pytest.mark.parametrize("text", ["", "Sure", "[1, 2]", "{", '{"'])
 def test_nothing_to_show_yet(text: str) -> None:
     """Before the first field there is no object: no blank ones are shown."""
-    assert StructuredAnswer(Dog).partial(said(text)) is None
+    assert StructuredAnswer(Dog).partial(response(text)) is None
 
 
 def test_the_schema() -> None:

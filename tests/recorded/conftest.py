@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from pytest_recording.plugin import block_network, vcr
 
 from cf_gemma import __version__
 from cf_gemma.emulator import Emulator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from vcr import VCR
+
+__all__ = ["block_network", "vcr"]
 
 LIVE = all(CREDENTIALS.values())
 CASSETTES = "cassettes"

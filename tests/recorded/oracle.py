@@ -100,7 +100,7 @@ def _schema_in(text: str) -> dict[str, Any]:
 def _sentences(message: dict[str, Any]) -> str:
     if message["role"] == "tool":
         return f"The tool says: {_text(message)}"
-    return next(words for heard, words in WORDS.items() if heard in _text(message).lower())
+    return next(words for cue, words in WORDS.items() if cue in _text(message).lower())
 
 
 def _text(message: dict[str, Any]) -> str:

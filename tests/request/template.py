@@ -45,11 +45,11 @@ def flaws(body: Mapping[str, Any]) -> list[str]:
         prompt = rendered(body)
     except (TypeError, ValueError, TemplateError) as error:
         return [f"the template refuses it: {error}"]
-    found = {
+    checks = {
         "a parameter without a type": 'type:<|"|><|"|>' in prompt,
         "a tool's answer that never ends": prompt.count("<|tool_response>") > prompt.count("<tool_response|>"),
     }
-    return [flaw for flaw, is_there in found.items() if is_there]
+    return [flaw for flaw, is_there in checks.items() if is_there]
 
 
 def source(revision: str = CURRENT) -> str:
@@ -72,10 +72,10 @@ def _template(revision: str) -> Template:
 
 @cache
 def _wheel() -> dict[str, str]:
-    found = sorted((Path(sys.prefix) / "templates").glob("trl-*.whl"))
-    if not found:
+    wheels = sorted((Path(sys.prefix) / "templates").glob("trl-*.whl"))
+    if not wheels:
         raise FileNotFoundError("Google's chat template is missing: make test downloads it")
-    with zipfile.ZipFile(found[-1]) as wheel:
+    with zipfile.ZipFile(wheels[-1]) as wheel:
         return {name: wheel.read(f"trl/chat_templates/{name}.jinja").decode() for name in REVISIONS}
 
 

@@ -254,7 +254,7 @@ KNOT["x"] = KNOT
 
 
 @pytest.mark.parametrize(
-    ("messages", "options", "told"),
+    ("messages", "options", "message"),
     [
         (None, {}, "pass messages, or a prompt"),
         ("hi", {"prompt": "hi"}, "not both"),
@@ -284,9 +284,9 @@ KNOT["x"] = KNOT
         ("hi", {"response_format": {"type": "json_schema", "json_schema": "x"}}, "response_format must be"),
     ],
 )  # fmt: skip
-def test_what_can_not_be_sent(messages: Any, options: Body, told: str) -> None:
+def test_what_can_not_be_sent(messages: Any, options: Body, message: str) -> None:
     """What can't be sent is refused here, with the parameter's name or what to look for."""
-    with pytest.raises(InvalidRequest, match=told) as caught:
+    with pytest.raises(InvalidRequest, match=message) as caught:
         request(messages, **options)
     assert "canary" not in str(caught.value)
 

@@ -274,7 +274,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         (picture(size=(9, 100)), "9 x 100 px.*10 px"),
         (picture(size=(100, 9)), "100 x 9 px.*10 px"),
@@ -308,9 +308,9 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
     ],
     ids=lambda value: value if len(value) < 30 and isinstance(value, str) else "bytes",
 )  # fmt: skip
-def test_what_can_not_be_sent(source: bytes | str, told: str) -> None:
+def test_what_can_not_be_sent(source: bytes | str, message: str) -> None:
     """What isn't an image, is too small, is damaged or is an address is refused with what to do instead."""
-    with pytest.raises(UnsupportedContent, match=told) as caught:
+    with pytest.raises(UnsupportedContent, match=message) as caught:
         image_part(source)
     assert len(str(caught.value)) < 250
 

@@ -46,7 +46,7 @@ def result(content: Any, call: str = "a", **more: Any) -> Message:
 
 
 @pytest.mark.parametrize(
-    ("given", "sent"),
+    ("value", "sent"),
     [
         pytest.param("hi", [USER], id="a text"),
         pytest.param([SYSTEM, USER], [SYSTEM, USER], id="system"),
@@ -104,11 +104,11 @@ def result(content: Any, call: str = "a", **more: Any) -> Message:
                      id="a late result"),
     ],
 )  # fmt: skip
-def test_messages(given: str | list[Message], sent: list[Message]) -> None:
+def test_messages(value: str | list[Message], sent: list[Message]) -> None:
     """Messages go out as the service takes them, and nothing of the caller's own is changed."""
-    before = copy.deepcopy(given)
-    assert wire_messages(given) == sent
-    assert given == before
+    before = copy.deepcopy(value)
+    assert wire_messages(value) == sent
+    assert value == before
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_text_beside_calls_of_earlier_loops_stays() -> None:
 def test_images_of_tool_results_follow_in_one_user_message() -> None:
     """Only user messages may have images, so those of a run of results follow it, each told which call it is from."""
     two, third = called(tool_calls=[CALL, CALL | {"id": "b"}]), called(tool_calls=[CALL | {"id": "c"}])
-    given = [USER, two, result([TEXT, IMAGE], name="f"), result([IMAGE], "b"), USER, third, result([IMAGE], "c")]
-    before = copy.deepcopy(given)
-    assert wire_messages(given) == [
+    value = [USER, two, result([TEXT, IMAGE], name="f"), result([IMAGE], "b"), USER, third, result([IMAGE], "c")]
+    before = copy.deepcopy(value)
+    assert wire_messages(value) == [
         USER,
         two,
         result("hi", name="f"),
@@ -196,14 +196,14 @@ def test_images_of_tool_results_follow_in_one_user_message() -> None:
         result("The image follows.", "c"),
         {"role": "user", "content": [{"type": "text", "text": "From the tool (c):"}, IMAGE]},
     ]  # fmt: skip
-    assert given == before
+    assert value == before
 
 
 BOTH = {"reasoning": "r", "reasoning_content": "r"}
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("value", "kept"),
     [
         ([USER, called(reasoning_content="r"), result("7")], [{}, BOTH, {}]),
         ([USER, called(reasoning="r"), result("7")], [{}, BOTH, {}]),
@@ -218,16 +218,16 @@ BOTH = {"reasoning": "r", "reasoning_content": "r"}
         ([USER | {"reasoning": "r"}], [{}]),
     ],
 )  # fmt: skip
-def test_reasoning_goes_back_within_the_running_tool_loop_only(given: list[Message], kept: list[Message]) -> None:
+def test_reasoning_goes_back_within_the_running_tool_loop_only(value: list[Message], kept: list[Message]) -> None:
     """Reasoning stays under both names where the model's template shows it, and nowhere else."""
-    before = copy.deepcopy(given)
-    sent = wire_messages(given)
+    before = copy.deepcopy(value)
+    sent = wire_messages(value)
     assert [{name: turn[name] for name in BOTH if name in turn} for turn in sent] == kept
-    assert given == before
+    assert value == before
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("value", "message"),
     [
         ([], "messages must not be empty"),
         ((), "messages must not be empty"),
@@ -255,14 +255,14 @@ def test_reasoning_goes_back_within_the_running_tool_loop_only(given: list[Messa
         (7, r"messages must be a text or a list"),
     ],
 )  # fmt: skip
-def test_what_is_no_message_is_refused(given: Any, told: str) -> None:
+def test_what_is_no_message_is_refused(value: Any, message: str) -> None:
     """A malformed message is refused with its place."""
-    with pytest.raises(InvalidRequest, match=f"^{told}"):
-        wire_messages(given)
+    with pytest.raises(InvalidRequest, match=f"^{message}"):
+        wire_messages(value)
 
 
 @pytest.mark.parametrize(
-    ("part", "told"),
+    ("part", "message"),
     [
         ({"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}, "audio.*transcribe"),
         ({"type": "video_url", "video_url": {"url": "https://x.test/"}}, "video.*frames"),
@@ -280,10 +280,10 @@ def test_what_is_no_message_is_refused(given: Any, told: str) -> None:
         ({}, "text or image_url"),
     ],
 )
-def test_content_that_the_model_does_not_take(part: Message, told: str) -> None:
+def test_content_that_the_model_does_not_take(part: Message, message: str) -> None:
     """In the newest question it is refused with its place and what to do instead."""
     for history in ([], [USER, SAID]):
-        with pytest.raises(UnsupportedContent, match=rf"^messages\[{len(history)}\]\.content\[1\]: .*{told}"):
+        with pytest.raises(UnsupportedContent, match=rf"^messages\[{len(history)}\]\.content\[1\]: .*{message}"):
             wire_messages([*history, user(TEXT, part), USER])
     for later in ([SAID, USER], [called(), result(user(TEXT, part)["content"])]):
         left_out: list[str] = []
@@ -335,15 +335,15 @@ message = st.fixed_dictionaries(
 
 
 @given(anything | st.lists(message))
-def test_anything_is_sent_or_refused(given: Any) -> None:
+def test_anything_is_sent_or_refused(value: Any) -> None:
     """Whatever is handed over as messages becomes messages, or is refused."""
-    before = copy.deepcopy(given)
+    before = copy.deepcopy(value)
     try:
-        sent = wire_messages(given)
+        sent = wire_messages(value)
     except GemmaError as error:
         sent = [str(error)]
     assert sent
-    assert given == before
+    assert value == before
 
 
 @pytest.mark.parametrize("revision", REVISIONS)

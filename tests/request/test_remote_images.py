@@ -196,7 +196,7 @@ def test_no_address() -> None:
 
 
 @pytest.mark.parametrize(
-    ("messages", "found"),
+    ("messages", "expected"),
     [
         (_question(), [URL]),
         (_question("data:image/png;base64,AAAA"), []),
@@ -208,9 +208,9 @@ def test_no_address() -> None:
         ([{"role": "user", "content": [{"type": "image_url"}, None, 3]}], []),
     ],
 )
-def test_addresses(messages: Any, found: Iterable[str]) -> None:
+def test_addresses(messages: Any, expected: Iterable[str]) -> None:
     """Addresses are found where images may be, each once, and nowhere else."""
-    assert remote_images.addresses(messages) == found
+    assert remote_images.addresses(messages) == expected
 
 
 def test_callers_messages_stay(dns: list[str]) -> None:

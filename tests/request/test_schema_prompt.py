@@ -59,17 +59,17 @@ def test_the_model_reads_the_schema(messages: Any, revision: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "prompt",
     [
         json.dumps(SCHEMA["$defs"]["Node"]["properties"]),
         json.dumps(SCHEMA["$defs"]["Node"]["properties"], separators=(",", ":")),
     ],
 )
-def test_never_twice(said: str) -> None:
+def test_never_twice(prompt: str) -> None:
     """Where the conversation has the schema already, as output parsers write it, it isn't written again."""
     flat = {**SCHEMA["$defs"]["Node"], "$defs": SCHEMA["$defs"]}
     asked = {"type": "json_schema", "json_schema": {"name": "Node", "schema": flat}}
-    sent = body([{"role": "user", "content": f"Answer in this schema: {said}"}], response_format=asked)
+    sent = body([{"role": "user", "content": f"Answer in this schema: {prompt}"}], response_format=asked)
     assert len(sent["messages"]) == 1
     again = body(body(response_format=ASKED)["messages"], response_format=ASKED)
     assert json.dumps(again).count("Answer with JSON") == 1

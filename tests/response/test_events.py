@@ -90,8 +90,8 @@ blocks = st.lists(
 def expected(block: list[str]) -> list[Event]:
     """What a block stands for, read the slow and obvious way."""
     kind = "e" if "event: e" in block else "message"
-    told = [line[5:].removeprefix(" ") for line in block if line.startswith("data:")]
-    return [("\n".join(told).encode(), kind.encode())] if told else []
+    data = [line[5:].removeprefix(" ") for line in block if line.startswith("data:")]
+    return [("\n".join(data).encode(), kind.encode())] if data else []
 
 
 @given(st.data(), st.lists(blocks, max_size=5), st.booleans())

@@ -35,7 +35,7 @@ def answer(
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "reasoning"),
+    ("text", "expected", "reasoning"),
     [
         ("<|channel>thought\nHm.<channel|>Four.", "Four.", "Hm."),
         ("thought\nHm.<channel|>Four.", "Four.", "Hm."),
@@ -51,11 +51,11 @@ def answer(
     ],
 )
 @pytest.mark.parametrize("cut", [1, 3, 1_000])
-def test_markers_in_text(text: str, said: str, reasoning: str, cut: int) -> None:
+def test_markers_in_text(text: str, expected: str, reasoning: str, cut: int) -> None:
     """Thoughts become reasoning and marks of turns go, however the text is cut; all else is to the letter."""
     pieces = [text[at : at + cut] for at in range(0, len(text), cut)]
     choice, _ = answer(*pieces)
-    assert (choice.text, choice.reasoning) == (said, reasoning)
+    assert (choice.text, choice.reasoning) == (expected, reasoning)
 
 
 @pytest.mark.parametrize("field", ["content", "reasoning_content"])

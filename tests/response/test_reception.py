@@ -31,9 +31,9 @@ def received(
     **headers: str,
 ) -> tuple[list[Delta], Completion]:
     """What an answer in these pieces says."""
-    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
     request = HttpRequest("https://api.test", {}, b"{}", stream=stream, requires_call=requires_call, named=named)
-    reception = Reception.of_answer(request, status, told, now=0.0)
+    reception = Reception.of_answer(request, status, fields, now=0.0)
     deltas = [delta for piece in pieces for delta in reception.feed(piece)]
     return [*deltas, *reception.close()], reception.result()
 
@@ -79,10 +79,10 @@ def test_compressed_answers(encoding: str, size: int) -> None:
     assert received(*pieces, content_type="text/event-stream", content_encoding=encoding)[1].text == "ab"
 
 
-@pytest.mark.parametrize(("encoding", "told"), [("br", "compressed with br"), ("gzip", "compressed body is broken")])
-def test_compression_that_can_not_be_read(encoding: str, told: str) -> None:
+@pytest.mark.parametrize(("encoding", "message"), [("br", "compressed with br"), ("gzip", "compressed body is broken")])
+def test_compression_that_can_not_be_read(encoding: str, message: str) -> None:
     """An unknown or broken compression is a ProtocolError."""
-    with pytest.raises(e.ProtocolError, match=told):
+    with pytest.raises(e.ProtocolError, match=message):
         received(REPLY, content_encoding=encoding)
 
 

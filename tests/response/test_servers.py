@@ -40,16 +40,16 @@ SAID: dict[str, dict[str, Any]] = {
 def test_what_the_model_said(case: Case) -> None:
     """Text, reasoning and calls are what the model said, whatever fields the server filed them under."""
     deltas, completion = case.read()
-    said = SAID[case.name]
-    if "text" in said:
-        assert completion.text == said["text"]
+    expected = SAID[case.name]
+    if "text" in expected:
+        assert completion.text == expected["text"]
     if case.name == "thinking_cut":
-        assert completion.reasoning.startswith(said["reasoning"])
+        assert completion.reasoning.startswith(expected["reasoning"])
         assert completion.thought_only
-    elif "reasoning" in said:
-        assert completion.reasoning.strip() == said["reasoning"]
-    if "calls" in said:
-        assert [(call.name, call.args) for call in completion.tool_calls] == said["calls"]
+    elif "reasoning" in expected:
+        assert completion.reasoning.strip() == expected["reasoning"]
+    if "calls" in expected:
+        assert [(call.name, call.args) for call in completion.tool_calls] == expected["calls"]
     assert _joined(deltas, TextDelta) == completion.text
     assert _joined(deltas, ReasoningDelta) == completion.reasoning
     assert "<|" not in completion.text

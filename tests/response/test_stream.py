@@ -47,7 +47,7 @@ def delta(message: Chunk | None, finish_reason: str | None = None, **choice: Any
     return {"id": "a", "choices": [{"index": 0, "delta": message, "finish_reason": finish_reason, **choice}]}
 
 
-def said(*chunks: object, done: bool = True, choices: int = 1) -> tuple[list[Delta], Completion]:
+def read(*chunks: object, done: bool = True, choices: int = 1) -> tuple[list[Delta], Completion]:
     """What a stream of these chunks says."""
     return streamed(sse(chunks, done=done), choices=choices)
 
@@ -147,7 +147,7 @@ def test_captured_replies(capture: str, choice: Choice) -> None:
 )  # fmt: skip
 def test_what_chunks_say(chunks: list[Chunk], deltas: list[Delta], finish_reason: str) -> None:
     """Every shape of chunk that has been met gives its deltas and the finish reason, and so does each whole answer."""
-    shown, completion = said(*chunks)
+    shown, completion = read(*chunks)
     assert shown == deltas
     assert (completion.finish_reason, completion.extra) == (finish_reason, {})
     assert completion.text == "".join(one.text for one in deltas if isinstance(one, TextDelta))
@@ -156,7 +156,7 @@ def test_what_chunks_say(chunks: list[Chunk], deltas: list[Delta], finish_reason
 
 def test_native_calls() -> None:
     """Calls of the older native shape, at the top of a chunk, are calls; the finish reason follows from them."""
-    deltas, completion = said({"response": "", "tool_calls": [{"name": "f", "arguments": {"a": 1}}]})
+    deltas, completion = read({"response": "", "tool_calls": [{"name": "f", "arguments": {"a": 1}}]})
     call = completion.tool_calls[0]
     assert (call.name, call.args, completion.finish_reason) == ("f", {"a": 1}, "tool_calls")
     assert deltas == [ToolCallDelta(0, call.id, "f", '{"a":1}')]
@@ -164,7 +164,7 @@ def test_native_calls() -> None:
 
 def test_an_older_function_call_is_a_call() -> None:
     """`function_call`, the predecessor of `tool_calls`, isn't lost."""
-    completion = said(delta({"function_call": {"name": "f", "arguments": "{}"}}, "function_call"))[1]
+    completion = read(delta({"function_call": {"name": "f", "arguments": "{}"}}, "function_call"))[1]
     assert [call.name for call in completion.tool_calls] == ["f"]
 
 
@@ -178,7 +178,7 @@ def test_a_call_that_length_cut_before_its_arguments_is_invalid(
     """A call that ends the answer counts when the model finished it, and not when `max_tokens` cut the answer there."""
     opener = {"index": 0, "id": "a", "function": {"name": "wipe_disk"}}
     pieces = [] if arguments is None else [delta({"tool_calls": [{"index": 0, "function": {"arguments": arguments}}]})]
-    completion = said(delta({"tool_calls": [opener]}), *pieces, delta({}, finish_reason))[1]
+    completion = read(delta({"tool_calls": [opener]}), *pieces, delta({}, finish_reason))[1]
     assert [bool(completion.tool_calls), bool(completion.invalid_tool_calls)] == [valid, not valid]
 
 
@@ -199,7 +199,7 @@ def test_what_this_version_does_not_know_is_kept() -> None:
     first = delta({"content": "a", "annotations": [1], "refusal": "no"}) | {"system_fingerprint": "fp", "p": "x"}
     second = delta({"annotations": [2], "refusal": "pe"}) | {"timings": {"ms": 7}, "service_tier": None}
     last = delta({}, "stop", matched_stop=106, token_ids=None, novelty=1)
-    completion = said(first, second, last, {"response": "", "late": True})[1]
+    completion = read(first, second, last, {"response": "", "late": True})[1]
     assert completion.extra == {"system_fingerprint": "fp", "timings": {"ms": 7}, "late": True}
     assert completion.choices[0].extra == {"annotations": [1, 2], "refusal": "nope", "matched_stop": 106, "novelty": 1}
 
@@ -207,7 +207,7 @@ def test_what_this_version_does_not_know_is_kept() -> None:
 def test_logprobs_are_joined() -> None:
     """The log probabilities of the pieces are those of the whole."""
     chunks = [delta({"content": text}, logprobs={"content": [{"token": text}], "refusal": None}) for text in "ab"]
-    completion = said(*chunks, STOP)[1]
+    completion = read(*chunks, STOP)[1]
     assert completion.choices[0].logprobs == {"content": [{"token": "a"}, {"token": "b"}]}
 
 
@@ -217,7 +217,7 @@ def test_several_choices() -> None:
         *(text_chunk("b", index=1), text_chunk("a", index=0)),
         *(text_chunk("B", "length", 1), text_chunk("A", "stop", 0)),
     )
-    deltas, completion = said(*chunks, choices=2)
+    deltas, completion = read(*chunks, choices=2)
     assert deltas == [TextDelta("b", 1), TextDelta("a", 0), TextDelta("B", 1), TextDelta("A", 0)]
     assert [(one.index, one.text, one.finish_reason) for one in completion.choices] == [
         (0, "aA", "stop"),
@@ -260,11 +260,11 @@ def test_completeness(body: bytes, whole: bool) -> None:
 def test_every_choice_must_end() -> None:
     """One of two choices is no whole answer."""
     with pytest.raises(StreamTruncated):
-        said(text_chunk("a", "stop", 0), text_chunk("b", None, 1), done=False, choices=2)
+        read(text_chunk("a", "stop", 0), text_chunk("b", None, 1), done=False, choices=2)
 
 
 @pytest.mark.parametrize(
-    ("event", "kind", "code", "told"),
+    ("event", "kind", "code", "message"),
     [
         (b'data: {"errors":[{"code":3040,"message":"AiError: full"}]}', CapacityExceeded, 3040, "full"),
         (b'data: {"errors":[{"code":"4006","message":"used up"}]}', QuotaExhausted, 4006, "used up"),
@@ -282,12 +282,12 @@ def test_every_choice_must_end() -> None:
         (b"event: error\ndata:", ApiError, None, "no reason given"),
     ],
 )  # fmt: skip
-def test_errors_in_the_stream(event: bytes, kind: type[GemmaError], code: int | None, told: str) -> None:
+def test_errors_in_the_stream(event: bytes, kind: type[GemmaError], code: int | None, message: str) -> None:
     """An error event of any shape is a typed error with its code, and has what came before it."""
     error = failure(sse([text_chunk("a")], done=False) + event + b"\n\n" + sse([STOP]))
     assert type(error) is kind
     assert (error.code, error.status) == (code, None)
-    assert told in str(error)
+    assert message in str(error)
     assert error.partial is not None
     assert error.partial.text == "a"
     assert error.partial.finish_reason is None

@@ -67,8 +67,10 @@ def test_every_manner_gives_the_exact_usage(
 
 def test_details() -> None:
     """Cached and reasoning tokens are read where the service puts them, and None when it doesn't."""
-    told = report(9, 5, prompt_tokens_details={"cached_tokens": 4}, completion_tokens_details={"reasoning_tokens": 3})
-    usage = metered([], None, told)
+    reported = report(
+        9, 5, prompt_tokens_details={"cached_tokens": 4}, completion_tokens_details={"reasoning_tokens": 3}
+    )
+    usage = metered([], None, reported)
     assert usage is not None
     assert (usage.cached_tokens, usage.reasoning_tokens) == (4, 3)
     assert metered([report(9, 5, prompt_tokens_details=None)]) == Usage(9, 5, 14)

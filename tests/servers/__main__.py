@@ -61,7 +61,7 @@ def _judge(server: Server, name: str, cases: list[Scenario | Errand], console: C
     for case in [case for case in cases if name in case.servers]:
         theirs, results = ["", ""], _errand(server, case) if isinstance(case, Errand) else _scenario(server, name, case)
         if not isinstance(case, Errand):
-            theirs = [_summary(said) for said in asked(server, case, KEEP and KEEP / name)]
+            theirs = [_summary(answer) for answer in asked(server, case, KEEP and KEEP / name)]
         everything += results
         count = sum(is_right for _, is_right in results)
         table.add_row(case.name, *map(_short, theirs), _ours(results), f"{count}/{len(results)}")
@@ -83,7 +83,7 @@ def _scenario(server: Server, name: str, scenario: Scenario) -> Results:
             for options in scenario.requests:
                 server.say(scenario.words)
                 try:
-                    got = face.ask(stream=streamed, heard=[], prompt=scenario.prompt, **options)
+                    got = face.ask(stream=streamed, pieces=[], prompt=scenario.prompt, **options)
                 except Exception as error:  # noqa: BLE001 - it is what the table is to show
                     got = error
                 results.append((_summary(got), any(outcome.is_met(got) for outcome in outcomes)))

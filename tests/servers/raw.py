@@ -46,19 +46,19 @@ def _body(scenario: Scenario) -> dict[str, Any]:
 def _read(response: httpx.Response, pieces: list[str]) -> Said | Exception:
     if response.is_error:
         return RuntimeError(f"{response.status_code}")
-    said, calls = Said(), list[list[str]]()
+    answer, calls = Said(), list[list[str]]()
     for choice in [choice for piece in pieces for choice in _choices(piece) if choice["index"] == 0]:
         message = choice.get("message") or choice["delta"]
-        said.text += message.get("content") or ""
-        said.reasoning += message.get("reasoning") or message.get("reasoning_content") or ""
-        said.reason = choice["finish_reason"] or said.reason
+        answer.text += message.get("content") or ""
+        answer.reasoning += message.get("reasoning") or message.get("reasoning_content") or ""
+        answer.reason = choice["finish_reason"] or answer.reason
         for call in message.get("tool_calls") or ():
             name, arguments = call["function"].get("name"), call["function"].get("arguments")
             if name:
                 calls.append([name, ""])
             calls[-1][1] += arguments or ""
-    said.calls = [(name, arguments) for name, arguments in calls]
-    return said
+    answer.calls = [(name, arguments) for name, arguments in calls]
+    return answer
 
 
 def _choices(piece: str) -> list[dict[str, Any]]:

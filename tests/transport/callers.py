@@ -30,9 +30,9 @@ class SyncCaller:
         self._stack = ExitStack()
         self.waits = self._stack.enter_context(no_waits())
 
-    def model(self, base_url: str, http_client: httpx.Client | None = None, **given: Any) -> Gemma:
+    def model(self, base_url: str, http_client: httpx.Client | None = None, **settings: Any) -> Gemma:
         """A model at this address."""
-        model = Gemma(ACCOUNT, TOKEN, base_url=base_url, http_client=http_client, **given)
+        model = Gemma(ACCOUNT, TOKEN, base_url=base_url, http_client=http_client, **settings)
         return self._stack.enter_context(model)
 
     def chat(self, model: Gemma, messages: Any = "hi", **options: Any) -> Completion:
@@ -76,9 +76,9 @@ class SyncCaller:
 
     network = httpx.HTTPTransport
 
-    def http_client(self, **given: Any) -> httpx.Client:
+    def http_client(self, **settings: Any) -> httpx.Client:
         """An HTTP client of the caller's own."""
-        return httpx.Client(**given)
+        return httpx.Client(**settings)
 
     def close_http_client(self, client: httpx.Client) -> None:
         """Closes it."""
@@ -105,9 +105,9 @@ class AsyncCaller:
 
         return self._runner.run(awaited())
 
-    def model(self, base_url: str, http_client: httpx.AsyncClient | None = None, **given: Any) -> AsyncGemma:
+    def model(self, base_url: str, http_client: httpx.AsyncClient | None = None, **settings: Any) -> AsyncGemma:
         """A model at this address."""
-        return AsyncGemma(ACCOUNT, TOKEN, base_url=base_url, http_client=http_client, **given)
+        return AsyncGemma(ACCOUNT, TOKEN, base_url=base_url, http_client=http_client, **settings)
 
     def chat(self, model: AsyncGemma, messages: Any = "hi", **options: Any) -> Completion:
         """A whole answer."""
@@ -163,9 +163,9 @@ class AsyncCaller:
 
     network = httpx.AsyncHTTPTransport
 
-    def http_client(self, **given: Any) -> httpx.AsyncClient:
+    def http_client(self, **settings: Any) -> httpx.AsyncClient:
         """An HTTP client of the caller's own."""
-        return httpx.AsyncClient(**given)
+        return httpx.AsyncClient(**settings)
 
     def close_http_client(self, client: httpx.AsyncClient) -> None:
         """Closes it."""

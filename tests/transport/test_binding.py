@@ -299,11 +299,11 @@ def test_langchain() -> None:
     """The model answers and streams; copies share the binding, and nothing that is saved has it."""
     model = ChatCloudflareGemma(binding=Ai(STREAM))
 
-    async def told() -> tuple[Any, Any]:
+    async def both() -> tuple[Any, Any]:
         first, *rest = [chunk async for chunk in model.astream("hi")]
         return await model.ainvoke("hi"), first + rest
 
-    whole, streamed = asyncio.run(told())
+    whole, streamed = asyncio.run(both())
     assert whole.text == streamed.text == "أ"
     assert whole.usage_metadata == streamed.usage_metadata
     assert copy.deepcopy(model).binding is model.model_copy(deep=True).binding is model.binding
@@ -317,11 +317,11 @@ def test_llama_index() -> None:
     """The same for LlamaIndex."""
     llm = CloudflareGemma(binding=Ai(STREAM))
 
-    async def told() -> tuple[Any, Any]:
+    async def both() -> tuple[Any, Any]:
         *_, last = [response async for response in await llm.astream_chat([ChatMessage("hi")])]
         return await llm.acomplete("hi"), last
 
-    whole, streamed = asyncio.run(told())
+    whole, streamed = asyncio.run(both())
     assert whole.text == streamed.message.content == "أ"
     assert copy.deepcopy(llm).binding is llm.model_copy().binding is llm.binding
     assert "binding" not in repr(llm) + llm.to_json()

@@ -189,7 +189,7 @@ def test_nothing_is_sent_again(caller: Caller) -> None:
         assert caller.chat(model).text == "Hi."
 
 
-@pytest.mark.parametrize("wait", [waits.sleep, lambda *given: asyncio.run(waits.sleep_async(*given))])
+@pytest.mark.parametrize("wait", [waits.sleep, lambda *arguments: asyncio.run(waits.sleep_async(*arguments))])
 def test_a_wait_for_another_attempt_ends(wait: Callable[[float, Session], object]) -> None:
     """Within a second of `close()`; one that nobody ends takes its time."""
     session, begin = Session(), time.monotonic()

@@ -129,7 +129,7 @@ def test_an_abandoned_stream_is_closed() -> None:
 def test_asynchronous_streams_that_only_the_collector_finds() -> None:
     """An error that holds its own stream harms nobody else: the stream is closed by its loop, not in another's task."""
     with FaultServer([stream_head(), A, HOLD]) as server:
-        told: list[object] = []
+        problems: list[object] = []
 
         async def fail(model: AsyncGemma) -> None:
             kept: list[Exception] = []
@@ -141,7 +141,7 @@ def test_asynchronous_streams_that_only_the_collector_finds() -> None:
                 kept.append(error)  # a cycle: the error's traceback has this frame
 
         async def run() -> None:
-            asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
             model = AsyncGemma(ACCOUNT, TOKEN, base_url=server.url)
             for _ in range(8):
                 await asyncio.create_task(fail(model))
@@ -151,7 +151,7 @@ def test_asynchronous_streams_that_only_the_collector_finds() -> None:
             await model.aclose()
 
         asyncio.run(run())
-        assert told == []
+        assert problems == []
 
 
 @pytest.mark.parametrize("how", ["cancel", "timeout"])

@@ -83,13 +83,13 @@ def test_a_forked_child_begins_anew(clients: Shared[str, Client]) -> None:
     thread.start()
     assert making.wait(5)
     clients.disown()
-    found: list[Client] = []
-    other = threading.Thread(target=lambda: found.append(clients.get("a", ann, Client)), daemon=True)
+    results: list[Client] = []
+    other = threading.Thread(target=lambda: results.append(clients.get("a", ann, Client)), daemon=True)
     other.start()
     other.join(1)
     enough.set()
     thread.join(5)
-    assert len(found) == 1
+    assert len(results) == 1
 
 
 def test_what_makes_connections_differ(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_what_makes_connections_differ(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("ALL_PROXY", "socks5://canary:canary@proxy.test:1080", "ALL_PROXY names a SOCKS proxy.*pip install socksio"),
         ("HTTPS_PROXY", "ftp://canary:canary@proxy.test", "HTTPS_PROXY must be the URL of a proxy"),
@@ -123,12 +123,14 @@ def test_what_makes_connections_differ(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE or SSL_CERT_DIR names no certificates"),
     ],
 )
-def test_an_environment_that_can_not_be_used(name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_that_can_not_be_used(
+    name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A proxy or certificates that can't be used are named by their variable, never by value, and nothing is sent."""
     answer = json_reply({"response": "hi"})
     with FaultServer([answer]) as server, Gemma(ACCOUNT, TOKEN, base_url=server.url) as model:
         monkeypatch.setenv(name, value)
-        with pytest.raises(ConfigurationError, match=told) as caught:
+        with pytest.raises(ConfigurationError, match=message) as caught:
             model.chat("hi")
         assert "canary" not in str(caught.value)
         assert caught.value.__cause__ is None

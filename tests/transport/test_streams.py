@@ -152,9 +152,9 @@ BAD: dict[str, tuple[list[Action], type[e.GemmaError], str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_stream(caller: Caller, name: str) -> None:
     """What doesn't belong into a stream is a typed error at once, with what had come, and the connection is closed."""
-    actions, kind, told = BAD[name]
+    actions, kind, message = BAD[name]
     with FaultServer(actions) as server:
-        with pytest.raises(e.GemmaError, match=told) as caught:
+        with pytest.raises(e.GemmaError, match=message) as caught:
             caller.stream(caller.model(server.url))
         assert type(caught.value) is kind
         if A in b"".join(action for action in actions if isinstance(action, bytes)):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def over_http(case: Case) -> tuple[Outcome, Outcome, int]:
     """What blocking calls and asynchronous ones come to, and the requests that each of them sent."""
     with FaultServer(*map(_actions, case.answers)) as server:
-        given: dict[str, Any] = {"base_url": server.url, "timeout": case.timeout}
-        with Gemma("acc", "token", **given) as gemma:
+        settings: dict[str, Any] = {"base_url": server.url, "timeout": case.timeout}
+        with Gemma("acc", "token", **settings) as gemma:
             blocking = called(gemma, case)
         requests = len(server.requests)
     with FaultServer(*map(_actions, case.answers)) as server:

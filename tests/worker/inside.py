@@ -78,7 +78,7 @@ def _stand_in() -> None:
 
 def _env(answers: tuple[Answer, ...], *, raw: bool = True) -> Any:
     """JavaScript's `env`, whose `AI` answers so."""
-    told = [
+    facts = [
         {
             "pieces": [base64.b64encode(piece).decode() for piece in answer.pieces],
             "headers": dict(answer.headers),
@@ -87,7 +87,7 @@ def _env(answers: tuple[Answer, ...], *, raw: bool = True) -> Any:
         }
         for answer in answers
     ]
-    return js.makeEnv(json.dumps(told), raw)
+    return js.makeEnv(json.dumps(facts), raw)
 
 
 def _wrapped(env: Any) -> Any:
@@ -124,14 +124,14 @@ async def _older(gemma: Any) -> dict[str, Any]:
     from tests.worker.cases import CASES, awaited
 
     names = {"whole, S", "stream, S, a capture", "refused: no room", "refused: in a binding's words", "never begun"}
-    told: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for case in CASES:
         if case.name in names:
             outcome = await awaited(gemma(binding=_env(case.answers, raw=False).AI, timeout=case.timeout), case)
-            told[case.name] = (
+            results[case.name] = (
                 outcome.error["type"] if outcome.error else outcome.completion["choices"][0]["finish_reason"]
             )
-    return told
+    return results
 
 
 async def _event(stream: Callable[[Any], Any]) -> float:

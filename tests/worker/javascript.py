@@ -121,11 +121,11 @@ class Ai:
         self.runs.append((model, inputs, options))
         if answer.ending == "never begins":
             await asyncio.Event().wait()
-        given = self._gives(answer)
-        stream = getattr(given, "body", given)
+        result = self._gives(answer)
+        stream = getattr(result, "body", result)
         if isinstance(stream, ReadableStream):
             self.streams.append(stream)
-        return given
+        return result
 
 
 def raw(answer: Answer) -> Response:

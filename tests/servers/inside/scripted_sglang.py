@@ -78,29 +78,34 @@ class Engine:
             yield answers if len(answers) > 1 else answers[0]
 
     def _states(self, request: Any, index: int) -> Iterator[dict[str, Any]]:
-        options, said = request.sampling_params, list[int]()
+        options, tokens = request.sampling_params, list[int]()
         stops = [stops] if isinstance(stops := options.get("stop") or [], str) else stops
         for token in self._script.next():
-            said.append(token)
-            shown = said[:-1] if token in ENDS else said
+            tokens.append(token)
+            shown = tokens[:-1] if token in ENDS else tokens
             text = self.tokenizer.decode(shown, skip_special_tokens=options.get("skip_special_tokens", True))
             end: dict[str, Any] | None = {"type": "stop", "matched": token} if token in ENDS else None
             for stop in stops:
                 if stop in text:
                     text, end = text[: text.index(stop)], {"type": "stop", "matched": stop}
-            if end is None and len(said) >= (options.get("max_new_tokens") or WINDOW):
-                end = {"type": "length", "length": len(said)}
+            if end is None and len(tokens) >= (options.get("max_new_tokens") or WINDOW):
+                end = {"type": "length", "length": len(tokens)}
             if end or not text.endswith("\ufffd"):  # the rest of a character is to come
-                yield {"index": index, "text": text, "output_ids": said, "meta_info": self._facts(request, said, end)}
+                yield {
+                    "index": index,
+                    "text": text,
+                    "output_ids": tokens,
+                    "meta_info": self._facts(request, tokens, end),
+                }
             if end:
                 return
 
-    def _facts(self, request: Any, said: list[int], end: dict[str, Any] | None) -> dict[str, Any]:
-        logprobs = [(-0.1, token, self.tokenizer.decode([token])) for token in said]
+    def _facts(self, request: Any, tokens: list[int], end: dict[str, Any] | None) -> dict[str, Any]:
+        logprobs = [(-0.1, token, self.tokenizer.decode([token])) for token in tokens]
         return {
             **{"id": "0" * 32, "finish_reason": end, "weight_version": "default", "cached_tokens": 0},
-            **{"prompt_tokens": len(request.input_ids), "completion_tokens": len(said), "reasoning_tokens": 0},
-            **{"output_token_logprobs": logprobs, "output_token_logprobs_length": len(said)},
+            **{"prompt_tokens": len(request.input_ids), "completion_tokens": len(tokens), "reasoning_tokens": 0},
+            **{"output_token_logprobs": logprobs, "output_token_logprobs_length": len(tokens)},
             "output_top_logprobs": [[logprob] for logprob in logprobs],
         }
 
