@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _LIMITED: Final = ("send_request_headers", "send_request_body", "receive_response_headers")
 _CONNECTED: Final = ("connect_tcp.complete", "start_tls.complete")
 
-_PIECE: Final = 64 * 1024
+_PIECE: Final = 128 * 1024
 """Bytes that are written under one limit, so that several of them are looked at between."""
 
 _BEGINS, _ENDS = b"POST ", b"\r\n\r\n"

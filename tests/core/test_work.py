@@ -228,7 +228,7 @@ def test_a_request_is_one_packet() -> None:
     """Its head and its body go out together, where the body is small; a large one isn't copied for it."""
     with FaultServer([json_reply(ANSWER)]) as server, Gemma(**CREDENTIALS, base_url=server.url) as model:
         model.chat("hi", max_tokens=5)
-        for text, packets in (("hi", 1), ("word " * 16_000, 2)):
+        for text, packets in (("hi", 1), ("word " * 30_000, 2)):
             with Sends() as sends:
                 model.chat(text, max_tokens=5)
             assert sends.count == packets
@@ -241,7 +241,7 @@ def test_an_asynchronous_request_is_one_packet() -> None:
     async def ask(url: str) -> list[int]:
         counts: list[int] = []
         async with AsyncGemma(**CREDENTIALS, base_url=url) as model:
-            for text in ("hi", "hi", "word " * 16_000):
+            for text in ("hi", "hi", "word " * 30_000):
                 with Sends() as sends:
                     await model.chat(text, max_tokens=5)
                 counts.append(sends.count)
