@@ -17,7 +17,7 @@ from cf_gemma.transport.pools import key
 
 if TYPE_CHECKING:
     from cf_gemma.settings.resolved import Settings
-    from cf_gemma.transport.flow import Send
+    from cf_gemma.transport.flow import Send, Session
     from cf_gemma.transport.pools import Key
 
 
@@ -30,8 +30,13 @@ class HttpCalls(Calls[AnyExchange]):
 
     @cached_property
     def _key(self) -> Key:
-        """Of the connections. The environment is looked at once, at the first call."""
+        """Of the connections. The environment is looked at with the first call, and the first one after `close()`."""
         return key(self._settings)
+
+    @override
+    def _end_session(self) -> Session:
+        self.__dict__.pop("_key", None)
+        return super()._end_session()
 
     @override
     async def _open(self, send: Send) -> AnyExchange:

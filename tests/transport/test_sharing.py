@@ -152,3 +152,17 @@ def test_the_environment_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> N
             pytest.raises(ConfigurationError, match="HTTPS_PROXY"),
         ):
             other.chat("hi")
+
+
+def test_a_closed_model_looks_at_the_environment_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its new connections are for those who have the same environment, not for those who have the one before."""
+    answer = json_reply({"response": "hi"})
+    with FaultServer([answer]) as server, Gemma(ACCOUNT, TOKEN, base_url=server.url) as model:
+        model.chat("hi")
+        model.close()
+        monkeypatch.setenv("NO_PROXY", "x.test")
+        model.chat("hi")
+        monkeypatch.delenv("NO_PROXY")
+        with Gemma(ACCOUNT, TOKEN, base_url=server.url) as other:
+            other.chat("hi")
+        assert server.connections == 3
